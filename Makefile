@@ -1,0 +1,39 @@
+# Every target is one command. `make` alone lists them.
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint types contracts up down clean purge
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 - \2/p' Makefile
+
+setup:
+	@sh deploy/setup.sh
+
+quickstart: setup ## install, start everything, run the whole pipeline on bundled data
+	@$(BIN)/heo quickstart
+
+test: setup ## install and run the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: setup ## check style and formatting
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup ## check types
+	@$(BIN)/mypy
+
+contracts: setup ## check which package may import which
+	@$(BIN)/lint-imports
+
+up: setup ## start database, Prefect server and workers
+	@$(BIN)/heo up
+
+down: ## stop them; data stay
+	@if [ -x $(BIN)/heo ]; then $(BIN)/heo down; fi
+
+clean: down ## stop everything, remove .venv and caches; results in .heo stay
+	@sh deploy/clean.sh
+
+purge: clean ## the same, and remove .heo: database, models and reports
+	@rm -rf .heo

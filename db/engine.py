@@ -1,0 +1,60 @@
+"""The one place that connects and commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from heo_core.errors import ServiceError
+
+
+@cache
+def get_engine(url: str) -> Engine:
+    """Return the process's engine for a Postgres URL (`postgresql+psycopg://...`)."""
+    return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10, "application_name": "heo"})
+
+
+@contextmanager
+def session_scope(url: str) -> Iterator[Session]:
+    """One unit of work: committed at the end, rolled back when anything is raised.
+
+    ServiceError, with host and port, when the database cannot be reached.
+    """
+    with Session(get_engine(url), expire_on_commit=False) as session:
+        try:
+            yield session
+            session.commit()
+        except OperationalError as exc:
+            session.rollback()
+            place = make_url(url)
+            reason = str(exc.orig).strip().splitlines()[0] if exc.orig else "no reason given"
+            raise ServiceError(
+                f"database {place.database} at {place.host}:{place.port or 5432} cannot be used: {reason}"
+            ) from exc
+        except BaseException:
+            session.rollback()
+            raise
+
+
+@contextmanager
+def exclusive(url: str, key: str) -> Iterator[bool]:
+    """Hold the database-wide lock named key; wait for it if another process holds it.
+
+    Yields whether it had to wait. Postgres frees the lock when the holder's connection ends, so that a killed process blocks nobody.
+    """
+    with get_engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        name = {"key": key}
+        free = connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:key, 0))"), name)
+        if not free:
+            connection.execute(text("select pg_advisory_lock(hashtextextended(:key, 0))"), name)
+        try:
+            yield not free
+        finally:
+            # Closing the connection would only give it back to the pool, with the lock.
+            connection.execute(text("select pg_advisory_unlock(hashtextextended(:key, 0))"), name)

@@ -1,0 +1,263 @@
+"""Benchmarks and evaluations: define, run in pieces that last, summarise, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from db.schema import Benchmark, Comparison, Evaluation, Metric, ModelVersion
+from db.schema import BenchmarkCase as CaseRow
+from db.schema import Prediction as PredictionRow
+from db.schema import Relaxation as RelaxationRow
+from db.structures import add_structures, load_structures, to_array, to_lists
+from db.versions import add_version
+from heo_core.params import BenchmarkParams, hash_json
+from heo_core.records import BenchmarkCase, Prediction, Relaxation
+from heo_core.records import Metric as MetricRecord
+
+
+def add_benchmark(
+    session: Session,
+    params: BenchmarkParams,
+    cases: Sequence[BenchmarkCase],
+    *,
+    name: str,
+    dataset_id: int | None,
+    reference_id: int | None,
+) -> Benchmark:
+    """Store a benchmark, or return the version that is the same in parameters, structures and reference."""
+    parts = [[case.start.content_hash, case.target.content_hash if case.target else None] for case in cases]
+    dumped = params.model_dump(mode="json")
+    benchmark, is_new = add_version(
+        session,
+        Benchmark(
+            name=name,
+            key=hash_json({"params": dumped, "cases": parts, "reference": reference_id}),
+            kind=params.kind,
+            params=dumped,
+            dataset_id=dataset_id,
+            reference_id=reference_id,
+            n_cases=len(cases),
+        ),
+    )
+    if is_new and cases:
+        starts = add_structures(session, [case.start for case in cases])
+        with_target = [index for index, case in enumerate(cases) if case.target is not None]
+        ids = add_structures(session, [case.target for case in cases if case.target is not None])
+        targets = dict(zip(with_target, ids, strict=True))
+        rows = [
+            {
+                "benchmark_id": benchmark.id,
+                "case_index": i,
+                "structure_id": starts[i],
+                "target_id": targets.get(i),
+                "recipe": case.recipe,
+            }
+            for i, case in enumerate(cases)
+        ]
+        session.execute(insert(CaseRow), rows)
+    return benchmark
+
+
+def get_benchmark(session: Session, benchmark_id: int) -> Benchmark:
+    """Return one benchmark."""
+    return session.get_one(Benchmark, benchmark_id)
+
+
+def get_benchmark_of_evaluation(session: Session, evaluation_id: int) -> Benchmark:
+    """Return the benchmark that an evaluation ran."""
+    return get_benchmark(session, session.get_one(Evaluation, evaluation_id).benchmark_id)
+
+
+def load_cases(session: Session, benchmark_id: int) -> tuple[list[int], list[BenchmarkCase]]:
+    """Cases of a benchmark in order, with the ids of their start structures."""
+    rows = list(
+        session.scalars(select(CaseRow).where(CaseRow.benchmark_id == benchmark_id).order_by(CaseRow.case_index))
+    )
+    wanted = {row.structure_id for row in rows} | {row.target_id for row in rows if row.target_id is not None}
+    structures = load_structures(session, wanted)
+    cases = [
+        BenchmarkCase(
+            start=structures[row.structure_id],
+            target=None if row.target_id is None else structures[row.target_id],
+            recipe=row.recipe,
+        )
+        for row in rows
+    ]
+    return [row.structure_id for row in rows], cases
+
+
+def find_evaluation(session: Session, model_version_id: int, benchmark_id: int) -> Evaluation | None:
+    """Return the evaluation of this model on this benchmark, in whatever state it is."""
+    return session.scalar(
+        select(Evaluation).where(
+            Evaluation.model_version_id == model_version_id, Evaluation.benchmark_id == benchmark_id
+        )
+    )
+
+
+def start_evaluation(
+    session: Session, model_version_id: int, benchmark_id: int, *, device: str, flow_run_id: str | None
+) -> Evaluation:
+    """Store an evaluation as running; rows that an earlier try left are kept."""
+    again = {
+        "state": "running",
+        "failure": None,
+        "device": device,
+        "flow_run_id": flow_run_id,
+        "started_at": datetime.now(UTC),
+        "finished_at": None,
+    }
+    statement = upsert(Evaluation).values(model_version_id=model_version_id, benchmark_id=benchmark_id, **again)
+    statement = statement.on_conflict_do_update(index_elements=["model_version_id", "benchmark_id"], set_=again)
+    return session.get_one(Evaluation, session.scalars(statement.returning(Evaluation.id)).one())
+
+
+def fail_evaluation(session: Session, evaluation_id: int, failure: str) -> None:
+    """Store why an evaluation is not complete."""
+    session.execute(
+        update(Evaluation)
+        .where(Evaluation.id == evaluation_id)
+        .values(state="failed", failure=failure, finished_at=datetime.now(UTC))
+    )
+
+
+def add_predictions(
+    session: Session,
+    evaluation_id: int,
+    predictions: Mapping[int, Prediction],
+    errors: Mapping[int, Mapping[str, float | None]],
+) -> None:
+    """Store predictions by structure id, with each structure's errors."""
+    rows = [
+        {
+            "evaluation_id": evaluation_id,
+            "structure_id": structure_id,
+            "energy_ev": prediction.energy_ev,
+            "forces_ev_per_ang": to_lists(prediction.forces_ev_per_ang),
+            "failure": prediction.failure,
+            **errors[structure_id],
+        }
+        for structure_id, prediction in predictions.items()
+    ]
+    if rows:
+        session.execute(upsert(PredictionRow).on_conflict_do_nothing(), rows)
+
+
+def load_predictions(session: Session, evaluation_id: int) -> dict[int, Prediction]:
+    """Predictions of an evaluation by structure id."""
+    rows = session.scalars(select(PredictionRow).where(PredictionRow.evaluation_id == evaluation_id))
+    return {
+        row.structure_id: Prediction(
+            energy_ev=row.energy_ev, forces_ev_per_ang=to_array(row.forces_ev_per_ang), failure=row.failure
+        )
+        for row in rows
+    }
+
+
+def add_relaxation(session: Session, evaluation_id: int, case_index: int, relaxation: Relaxation) -> None:
+    """Store how one case relaxed."""
+    values = asdict(relaxation)
+    row = {
+        "evaluation_id": evaluation_id,
+        "case_index": case_index,
+        **values,
+        "energies_ev": list(relaxation.energies_ev),
+        "fmaxes_ev_per_ang": list(relaxation.fmaxes_ev_per_ang),
+        "lattice_ang": to_lists(values.pop("lattice")),
+        "positions_ang": to_lists(values.pop("positions")),
+        "stress_ev_per_ang3": to_lists(relaxation.stress_ev_per_ang3),
+    }
+    del row["lattice"], row["positions"]
+    session.execute(upsert(RelaxationRow).values(row).on_conflict_do_nothing())
+
+
+def load_relaxations(session: Session, evaluation_id: int) -> dict[int, Relaxation]:
+    """Relaxations of an evaluation by case index."""
+    rows = session.scalars(select(RelaxationRow).where(RelaxationRow.evaluation_id == evaluation_id))
+    return {
+        row.case_index: Relaxation(
+            converged=row.converged,
+            failure=row.failure,
+            force_calls=row.force_calls,
+            wall_s=row.wall_s,
+            energy_initial_ev=row.energy_initial_ev,
+            energy_final_ev=row.energy_final_ev,
+            fmax_ev_per_ang=row.fmax_ev_per_ang,
+            cell_fmax_ev_per_ang=row.cell_fmax_ev_per_ang,
+            lattice=to_array(row.lattice_ang),
+            positions=to_array(row.positions_ang),
+            stress_ev_per_ang3=to_array(row.stress_ev_per_ang3),
+            energies_ev=tuple(row.energies_ev),
+            fmaxes_ev_per_ang=tuple(row.fmaxes_ev_per_ang),
+        )
+        for row in rows
+    }
+
+
+def update_relaxations(session: Session, evaluation_id: int, rows: Mapping[int, Mapping[str, float | None]]) -> None:
+    """Store numbers computed after the relaxation (displacement, reference energy, ...) by case index."""
+    for case_index, values in rows.items():
+        session.execute(
+            update(RelaxationRow)
+            .where(RelaxationRow.evaluation_id == evaluation_id, RelaxationRow.case_index == case_index)
+            .values(**values)
+        )
+
+
+def load_reference_energies(session: Session, evaluation_id: int) -> dict[int, float | None]:
+    """Energies of the final states under the benchmark's common reference, eV, by case index."""
+    query = select(RelaxationRow.case_index, RelaxationRow.reference_energy_ev)
+    return dict(session.execute(query.where(RelaxationRow.evaluation_id == evaluation_id)).tuples().all())
+
+
+def complete_evaluation(session: Session, evaluation_id: int, metrics: Sequence[MetricRecord], wall_s: float) -> None:
+    """Store an evaluation's summary and mark it as completed, in one transaction."""
+    session.execute(delete(Metric).where(Metric.evaluation_id == evaluation_id))
+    session.execute(insert(Metric), [{"evaluation_id": evaluation_id, **asdict(metric)} for metric in metrics])
+    evaluation = session.get_one(Evaluation, evaluation_id)
+    evaluation.state, evaluation.failure, evaluation.finished_at = "completed", None, datetime.now(UTC)
+    evaluation.wall_s = (evaluation.wall_s or 0.0) + wall_s
+
+
+def list_metrics(session: Session, evaluation_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Summary numbers of evaluations, one row a number."""
+    query = (
+        select(Metric, Benchmark, ModelVersion)
+        .join(Evaluation, Evaluation.id == Metric.evaluation_id)
+        .join(Benchmark, Benchmark.id == Evaluation.benchmark_id)
+        .join(ModelVersion, ModelVersion.id == Evaluation.model_version_id)
+        .where(Metric.evaluation_id.in_(evaluation_ids))
+        .order_by(Benchmark.id, Metric.name, ModelVersion.id)
+    )
+    return [
+        {
+            "benchmark": f"{benchmark.name}@{benchmark.version}",
+            "metric": metric.name,
+            "model": f"{model.name}@{model.version}",
+            "value": metric.value,
+            "ci_low": metric.ci_low,
+            "ci_high": metric.ci_high,
+            "unit": metric.unit,
+            "n": metric.n,
+        }
+        for metric, benchmark, model in session.execute(query).tuples()
+    ]
+
+
+def set_comparison(session: Session, baseline_id: int, candidate_id: int, differences: Sequence[MetricRecord]) -> None:
+    """Store the paired differences of two evaluations of one benchmark."""
+    session.execute(
+        delete(Comparison).where(Comparison.baseline_id == baseline_id, Comparison.candidate_id == candidate_id)
+    )
+    rows: list[dict[str, Any]] = [
+        {"baseline_id": baseline_id, "candidate_id": candidate_id, **asdict(difference)} for difference in differences
+    ]
+    if rows:
+        session.execute(insert(Comparison), rows)

@@ -1,0 +1,24 @@
+"""Alembic migrations, run from Python so that no ini file has to be found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from db.engine import exclusive
+
+
+def make_config(url: str) -> Config:
+    """Alembic's configuration for one database."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest schema; several processes may ask at once."""
+    with exclusive(url, "migrations"):
+        command.upgrade(make_config(url), "head")

@@ -1,0 +1,415 @@
+"""All tables. Names are singular; a unit stands in the column's name; every table and column has a comment that `\\d+` shows.
+
+dataset ─< dataset_member >─ structure           dataset ─< dataset_rejection
+training_run ─< epoch_metric                     training_run ─ model_version (parent: model_version)
+benchmark ─< benchmark_case >─ structure
+evaluation = model_version × benchmark ─< prediction | relaxation | metric
+comparison = evaluation × evaluation             report
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+SPLITS = ("train", "validation", "test")
+STATES = ("running", "completed", "failed")
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012
+        str: Text,
+        int: BigInteger,
+        float: Double,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+        list[float]: ARRAY(Double),
+        list[list[float]]: ARRAY(Double, dimensions=2),
+    }
+
+
+def _one_of(column: str, values: tuple[str, ...], name: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} in ({', '.join(repr(value) for value in values)})", name=name)
+
+
+def _created_at() -> Mapped[datetime]:
+    return mapped_column(server_default=func.now(), comment="when the row was written")
+
+
+class Structure(Base):
+    """A periodic cell with its labels, as read from a source or generated for a benchmark."""
+
+    __tablename__ = "structure"
+    __table_args__ = (
+        UniqueConstraint("content_hash"),
+        Index(None, "elements", postgresql_using="gin"),
+        Index(None, "chemical_system"),
+        Index(None, "formula_reduced"),
+        Index(None, "immutable_id"),
+        {"comment": "periodic cells with their labels; the same content is stored once"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    content_hash: Mapped[str] = mapped_column(comment="sha256 of geometry, labels and origin")
+    immutable_id: Mapped[str] = mapped_column(comment="id in the source, for example mp-19770")
+    source: Mapped[str] = mapped_column(comment="mp, agm, oqmd, ...; generated for start structures of a benchmark")
+    functional: Mapped[str | None] = mapped_column(
+        comment="how the labels were made, for example pbe, or a potential's name"
+    )
+    fingerprint: Mapped[str | None] = mapped_column(comment="the source's fingerprint of the material")
+    formula_reduced: Mapped[str] = mapped_column(
+        comment="smallest whole-number formula, elements in alphabetical order"
+    )
+    chemical_system: Mapped[str] = mapped_column(comment="elements joined by hyphens")
+    elements: Mapped[list[str]] = mapped_column(comment="different elements, alphabetical; GIN index")
+    n_elements: Mapped[int] = mapped_column(Integer, comment="number of different elements")
+    n_atoms: Mapped[int] = mapped_column(Integer, comment="atoms in the cell")
+    lattice_ang: Mapped[list[list[float]]] = mapped_column(comment="3 x 3, rows are the lattice vectors, Å")
+    positions_ang: Mapped[list[list[float]]] = mapped_column(comment="n_atoms x 3, Cartesian, Å")
+    species: Mapped[list[str]] = mapped_column(comment="one symbol an atom")
+    energy_ev: Mapped[float | None] = mapped_column(comment="reference energy of the cell, eV, uncorrected")
+    forces_ev_per_ang: Mapped[list[list[float]] | None] = mapped_column(comment="reference forces, n_atoms x 3, eV/Å")
+    stress_ev_per_ang3: Mapped[list[list[float]] | None] = mapped_column(comment="reference stress, 3 x 3, eV/Å³")
+    fmax_ev_per_ang: Mapped[float | None] = mapped_column(comment="length of the largest reference force, eV/Å")
+    volume_per_atom_ang3: Mapped[float] = mapped_column(comment="volume of the cell per atom, Å³")
+
+
+class Dataset(Base):
+    """A curated set of structures."""
+
+    __tablename__ = "dataset"
+    __table_args__ = (
+        UniqueConstraint("name", "version"),
+        UniqueConstraint("name", "key"),
+        {"comment": "curated sets of structures; NAME@VERSION; a row exists only when the whole set is stored"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(comment="name given by the user")
+    version: Mapped[int] = mapped_column(Integer, comment="1, 2, ... for one name")
+    key: Mapped[str] = mapped_column(
+        comment="sha256 of parameters and source content: curating the same again finds this row"
+    )
+    content_hash: Mapped[str] = mapped_column(comment="sha256 of members and splits, independent of row order")
+    source_uri: Mapped[str] = mapped_column(comment="where the rows were read")
+    source_revision: Mapped[str] = mapped_column(comment="commit of a Hub dataset, or sha256 of local files")
+    licence: Mapped[str | None] = mapped_column(comment="licence of the source")
+    citation: Mapped[str | None] = mapped_column(comment="how to cite the source")
+    params: Mapped[dict[str, Any]] = mapped_column(comment="CurationParams")
+    n_scanned: Mapped[int] = mapped_column(comment="rows read")
+    n_kept: Mapped[int] = mapped_column(comment="rows kept")
+    created_at: Mapped[datetime] = _created_at()
+
+
+class DatasetMember(Base):
+    """One structure of a dataset, in one split."""
+
+    __tablename__ = "dataset_member"
+    __table_args__ = (
+        _one_of("split", SPLITS, "split"),
+        {"comment": "which structure is in which split of which dataset"},
+    )
+
+    dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
+    structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id), primary_key=True, index=True)
+    split: Mapped[str] = mapped_column(comment="train, validation or test")
+
+
+class DatasetRejection(Base):
+    """How many rows one rule left out."""
+
+    __tablename__ = "dataset_rejection"
+    __table_args__ = (
+        {"comment": "rows that each curation rule left out; a row counts for the first rule that it breaks"},
+    )
+
+    dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
+    rule: Mapped[str] = mapped_column(primary_key=True, comment="name of the rule")
+    n_rejected: Mapped[int] = mapped_column(comment="rows left out")
+    example_ids: Mapped[list[str]] = mapped_column(comment="a few of their ids")
+
+
+class ModelVersion(Base):
+    """A model that can be evaluated."""
+
+    __tablename__ = "model_version"
+    __table_args__ = (
+        UniqueConstraint("name", "version"),
+        UniqueConstraint("name", "key"),
+        {"comment": "registered models; NAME@VERSION; files are loaded only when their sha256 fits"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(comment="name given by the user, or the reference of a published model")
+    version: Mapped[int] = mapped_column(Integer, comment="1, 2, ... for one name")
+    key: Mapped[str] = mapped_column(comment="what makes it this version: the training run's key, or the file's sha256")
+    family: Mapped[str] = mapped_column(comment="mace, chgnet, ...")
+    reference: Mapped[str] = mapped_column(comment="how it was asked for, for example heo-mini or mace-mp:medium")
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey("model_version.id"), comment="model that it was finetuned from"
+    )
+    dataset_id: Mapped[int | None] = mapped_column(ForeignKey(Dataset.id), comment="dataset that it was finetuned on")
+    training_run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("training_run.id", use_alter=True), unique=True, comment="training run that made it"
+    )
+    sha256: Mapped[str | None] = mapped_column(comment="of the file; null where the weights are part of a package")
+    size_bytes: Mapped[int | None] = mapped_column(comment="of the file, bytes")
+    artifact_uri: Mapped[str | None] = mapped_column(comment="where the file is")
+    elements: Mapped[list[str]] = mapped_column(comment="elements that it knows; empty: all that its package knows")
+    energy_scale: Mapped[str | None] = mapped_column(comment="what its energies are relative to")
+    licence: Mapped[str | None] = mapped_column(comment="licence of the weights")
+    params: Mapped[dict[str, Any]] = mapped_column(
+        comment="FinetuneParams, or empty for a model that was not made here"
+    )
+    created_at: Mapped[datetime] = _created_at()
+
+
+class TrainingRun(Base):
+    """One finetuning, also when it failed."""
+
+    __tablename__ = "training_run"
+    __table_args__ = (
+        UniqueConstraint("key"),
+        _one_of("state", STATES, "state"),
+        {"comment": "finetunings; the same parameters on the same data and foundation are one row"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(comment="sha256 of parameters, dataset content and foundation file")
+    name: Mapped[str] = mapped_column(comment="name of the model that it makes")
+    dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id), index=True)
+    foundation_id: Mapped[int] = mapped_column(ForeignKey(ModelVersion.id), comment="model that it starts from")
+    params: Mapped[dict[str, Any]] = mapped_column(comment="FinetuneParams")
+    state: Mapped[str] = mapped_column(comment="running, completed or failed")
+    failure: Mapped[str | None] = mapped_column(comment="why there is no model, with the last lines of the log")
+    n_train: Mapped[int] = mapped_column(comment="structures trained on")
+    n_validation: Mapped[int] = mapped_column(comment="structures that pick the best epoch")
+    left_out: Mapped[dict[str, Any]] = mapped_column(comment="structures of the dataset not used, by reason")
+    best_epoch: Mapped[int | None] = mapped_column(
+        Integer, comment="epoch whose weights became the model; 0 = the foundation"
+    )
+    device: Mapped[str | None] = mapped_column(comment="cpu or cuda, and its name")
+    versions: Mapped[dict[str, Any]] = mapped_column(comment="versions of heo, mace-torch, torch")
+    flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it last")
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="start of the last try")
+    finished_at: Mapped[datetime | None] = mapped_column(comment="end of the last try")
+    wall_s: Mapped[float | None] = mapped_column(comment="seconds of the last try")
+
+
+class EpochMetric(Base):
+    """Errors on the validation split after one epoch."""
+
+    __tablename__ = "epoch_metric"
+    __table_args__ = (
+        {"comment": "a training run's errors on its validation split, as MACE logs them; epoch 0 is before training"},
+    )
+
+    training_run_id: Mapped[int] = mapped_column(ForeignKey(TrainingRun.id, ondelete="CASCADE"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(Integer, primary_key=True, comment="0 before training, then 1, 2, ...")
+    train_loss: Mapped[float | None] = mapped_column(comment="mean loss over the epoch's batches")
+    validation_loss: Mapped[float] = mapped_column(comment="loss on the validation split")
+    energy_rmse_ev_per_atom: Mapped[float]
+    energy_mae_ev_per_atom: Mapped[float | None]
+    forces_rmse_ev_per_ang: Mapped[float] = mapped_column(comment="per component")
+    forces_mae_ev_per_ang: Mapped[float | None] = mapped_column(comment="per component")
+    forces_q95_ev_per_ang: Mapped[float | None] = mapped_column(
+        comment="95th percentile of the absolute component errors"
+    )
+    seconds: Mapped[float | None] = mapped_column(comment="wall time of the epoch")
+
+
+class Benchmark(Base):
+    """A versioned definition of what is measured."""
+
+    __tablename__ = "benchmark"
+    __table_args__ = (
+        UniqueConstraint("name", "version"),
+        UniqueConstraint("name", "key"),
+        {"comment": "versioned definitions: a number always says what it measured"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(comment="KIND, or KIND:DATASET for one on a dataset's split")
+    version: Mapped[int] = mapped_column(Integer, comment="1, 2, ... for one name")
+    key: Mapped[str] = mapped_column(comment="sha256 of parameters, structures and reference model")
+    kind: Mapped[str] = mapped_column(comment="energy-forces, rattle-relax or substitution-relax")
+    params: Mapped[dict[str, Any]] = mapped_column(
+        comment="EnergyForcesParams, RattleRelaxParams or SubstitutionRelaxParams"
+    )
+    dataset_id: Mapped[int | None] = mapped_column(
+        ForeignKey(Dataset.id), comment="dataset that the structures come from"
+    )
+    reference_id: Mapped[int | None] = mapped_column(
+        ForeignKey(ModelVersion.id), comment="model that gives the common reference energy"
+    )
+    n_cases: Mapped[int] = mapped_column(comment="structures in it")
+    created_at: Mapped[datetime] = _created_at()
+
+
+class BenchmarkCase(Base):
+    """One structure of a benchmark."""
+
+    __tablename__ = "benchmark_case"
+    __table_args__ = ({"comment": "the structures of a benchmark: what every model starts from"},)
+
+    benchmark_id: Mapped[int] = mapped_column(ForeignKey(Benchmark.id, ondelete="CASCADE"), primary_key=True)
+    case_index: Mapped[int] = mapped_column(Integer, primary_key=True, comment="0, 1, ...")
+    structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id), index=True, comment="start structure")
+    target_id: Mapped[int | None] = mapped_column(ForeignKey(Structure.id), comment="structure that it should relax to")
+    recipe: Mapped[dict[str, Any]] = mapped_column(comment="how the start structure was made, seed included")
+
+
+class Evaluation(Base):
+    """One model on one benchmark."""
+
+    __tablename__ = "evaluation"
+    __table_args__ = (
+        UniqueConstraint("model_version_id", "benchmark_id"),
+        _one_of("state", STATES, "state"),
+        {"comment": "one model version on one benchmark version; done once, found again"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_version_id: Mapped[int] = mapped_column(ForeignKey(ModelVersion.id))
+    benchmark_id: Mapped[int] = mapped_column(ForeignKey(Benchmark.id), index=True)
+    state: Mapped[str] = mapped_column(comment="running, completed or failed")
+    failure: Mapped[str | None] = mapped_column(comment="why it is not complete")
+    device: Mapped[str | None] = mapped_column(comment="cpu or cuda")
+    flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it last")
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="start of the last try")
+    finished_at: Mapped[datetime | None] = mapped_column(comment="end of the last try")
+    wall_s: Mapped[float | None] = mapped_column(comment="seconds of model time, all tries")
+
+
+class Prediction(Base):
+    """What a model says of one structure."""
+
+    __tablename__ = "prediction"
+    __table_args__ = ({"comment": "energies and forces of a model on the structures of an energy-forces benchmark"},)
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
+    structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id), primary_key=True, index=True)
+    energy_ev: Mapped[float | None] = mapped_column(comment="predicted energy of the cell, eV")
+    forces_ev_per_ang: Mapped[list[list[float]] | None] = mapped_column(comment="predicted forces, n_atoms x 3, eV/Å")
+    energy_error_ev_per_atom: Mapped[float | None] = mapped_column(comment="predicted minus reference")
+    forces_rmse_ev_per_ang: Mapped[float | None] = mapped_column(comment="over this structure's components")
+    forces_mae_ev_per_ang: Mapped[float | None] = mapped_column(comment="over this structure's components")
+    failure: Mapped[str | None] = mapped_column(comment="why there is no number")
+
+
+class Relaxation(Base):
+    """How one structure relaxed under one model."""
+
+    __tablename__ = "relaxation"
+    __table_args__ = ({"comment": "relaxations of a benchmark's start structures, judged on the final state"},)
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
+    case_index: Mapped[int] = mapped_column(Integer, primary_key=True, comment="benchmark_case.case_index")
+    converged: Mapped[bool] = mapped_column(comment="forces and stress of the final state are below fmax")
+    failure: Mapped[str | None] = mapped_column(comment="why it did not converge")
+    force_calls: Mapped[int] = mapped_column(Integer, comment="evaluations of the model")
+    wall_s: Mapped[float] = mapped_column(comment="seconds; a batch's time is shared out over its structures")
+    energy_initial_ev: Mapped[float | None] = mapped_column(comment="of the start structure, this model's own scale")
+    energy_final_ev: Mapped[float | None] = mapped_column(comment="of the final state, this model's own scale")
+    reference_energy_ev: Mapped[float | None] = mapped_column(comment="of the final state under benchmark.reference_id")
+    fmax_ev_per_ang: Mapped[float | None] = mapped_column(comment="length of the largest force of the final state")
+    cell_fmax_ev_per_ang: Mapped[float | None] = mapped_column(
+        comment="largest row of V·stress/n_atoms of the final state"
+    )
+    lattice_ang: Mapped[list[list[float]] | None] = mapped_column(comment="final cell, 3 x 3, Å")
+    positions_ang: Mapped[list[list[float]] | None] = mapped_column(
+        comment="final positions, n_atoms x 3, not wrapped, Å"
+    )
+    stress_ev_per_ang3: Mapped[list[list[float]] | None] = mapped_column(comment="final stress, 3 x 3, eV/Å³")
+    displacement_rmsd_ang: Mapped[float | None] = mapped_column(
+        comment="from the target: minimum image, drift removed, Å"
+    )
+    volume_change_fraction: Mapped[float | None] = mapped_column(
+        comment="final over target (or start) volume, minus one"
+    )
+    energy_above_unrattled_ev_per_atom: Mapped[float | None] = mapped_column(
+        comment="above the same model's relaxed unrattled cell"
+    )
+    energies_ev: Mapped[list[float]] = mapped_column(comment="one value a force call")
+    fmaxes_ev_per_ang: Mapped[list[float]] = mapped_column(comment="one value a force call")
+
+
+class Metric(Base):
+    """One summary number of an evaluation."""
+
+    __tablename__ = "metric"
+    __table_args__ = ({"comment": "summary numbers of an evaluation; how each is computed stands in docs/metrics.md"},)
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True, comment="<quantity>_<statistic>_<unit>")
+    value: Mapped[float | None] = mapped_column(comment="null where there is nothing to average")
+    unit: Mapped[str]
+    n: Mapped[int] = mapped_column(comment="structures behind the number")
+    ci_low: Mapped[float | None] = mapped_column(comment="lower end of the 95 % interval")
+    ci_high: Mapped[float | None] = mapped_column(comment="upper end of the 95 % interval")
+
+
+class Comparison(Base):
+    """A paired difference of two models on one benchmark."""
+
+    __tablename__ = "comparison"
+    __table_args__ = ({"comment": "candidate minus baseline, over the structures that both have a number for"},)
+
+    baseline_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
+    candidate_id: Mapped[int] = mapped_column(
+        ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True, index=True
+    )
+    name: Mapped[str] = mapped_column(primary_key=True, comment="metric.name")
+    value: Mapped[float | None] = mapped_column(comment="candidate minus baseline")
+    unit: Mapped[str]
+    n: Mapped[int] = mapped_column(comment="structures behind the number")
+    ci_low: Mapped[float | None] = mapped_column(comment="lower end of the 95 % interval")
+    ci_high: Mapped[float | None] = mapped_column(comment="upper end of the 95 % interval")
+
+
+class Report(Base):
+    """A page that was written."""
+
+    __tablename__ = "report"
+    __table_args__ = (
+        UniqueConstraint("key"),
+        {"comment": "report pages; the same content of the database gives the same row"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(comment="sha256 of what the page shows")
+    name: Mapped[str] = mapped_column(comment="file name without its ending")
+    uri: Mapped[str] = mapped_column(comment="where the page is")
+    sha256: Mapped[str] = mapped_column(comment="of the page")
+    evaluation_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), comment="evaluations that it shows")
+    answer: Mapped[list[str]] = mapped_column(comment="its opening sentences")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="when the page was last written")

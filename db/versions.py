@@ -1,0 +1,59 @@
+"""NAME@VERSION: how datasets, models and benchmarks are named, and how a new version gets its number."""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.orm import Session
+
+from db.schema import Benchmark, Dataset, ModelVersion
+from heo_core.errors import InputError
+
+type Versioned = Dataset | ModelVersion | Benchmark
+
+
+def find_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T], reference: str) -> T | None:
+    """Return NAME@VERSION, or the newest version of NAME; None where there is none.
+
+    InputError when the version is no whole number.
+    """
+    name, separator, version = reference.rpartition("@")
+    if not separator:
+        return session.scalar(_newest(table).where(table.name == reference))
+    if not version.isdecimal():
+        raise InputError(f"{reference!r}: after '@' stands a version number, for example {name or 'NAME'}@1")
+    return session.scalar(select(table).where(table.name == name, table.version == int(version)))
+
+
+def get_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T], reference: str) -> T:
+    """Like find_version, but InputError, naming what there is, when there is none."""
+    row = find_version(session, table, reference)
+    if row is None:
+        known = list_references(session, table)
+        shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        raise InputError(f"there is no {table.__tablename__} {reference!r}; there is: {shown or 'none yet'}")
+    return row
+
+
+def list_references[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T]) -> list[str]:
+    """All NAME@VERSION of a table, newest first."""
+    return [f"{row.name}@{row.version}" for row in session.scalars(_newest(table))]
+
+
+def add_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, row: T) -> tuple[T, bool]:
+    """Store a row under its name's next version number, unless its (name, key) is there; return the row and whether it is new."""
+    table = type(row)
+    # Two processes that add the same name take turns until the end of the transaction.
+    lock = {"lock": f"next version of {table.__tablename__} {row.name}"}
+    session.execute(text("select pg_advisory_xact_lock(hashtextextended(:lock, 0))"), lock)
+    found = session.scalar(select(table).where(table.name == row.name, table.key == row.key))
+    if found is not None:
+        return found, False
+    newest = session.scalar(select(func.max(table.version)).where(table.name == row.name)) or 0
+    row.version = newest + 1
+    session.add(row)
+    session.flush()
+    return row, True
+
+
+def _newest[T: (Dataset, ModelVersion, Benchmark)](table: type[T]) -> Select[tuple[T]]:
+    return select(table).order_by(table.created_at.desc(), table.version.desc(), table.id.desc())

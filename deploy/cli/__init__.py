@@ -1,0 +1,1 @@
+"""The `heo` command line, one module a group of commands."""

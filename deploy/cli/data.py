@@ -1,0 +1,77 @@
+"""`heo dataset ...` and `heo models ...`: look at what is in the database, add a model of your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+PANEL = "Data"
+
+dataset_app = typer.Typer(help="Curated datasets.", no_args_is_help=True)
+models_app = typer.Typer(help="Registered models.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the `heo` command."""
+    app.add_typer(dataset_app, name="dataset", rich_help_panel=PANEL)
+    app.add_typer(models_app, name="models", rich_help_panel=PANEL)
+
+
+@dataset_app.command("list")
+def list_datasets(as_json: Json = False) -> None:
+    """Show all datasets, newest first."""
+    from db import datasets
+    from deploy.cli.tables import print_rows
+
+    print_rows(_read(datasets.list_datasets), "no dataset yet: run 'heo curate'", as_json=as_json)
+
+
+@dataset_app.command("show")
+def show_dataset(
+    name: Annotated[str, typer.Argument(help="NAME (its newest version) or NAME@VERSION.")],
+    as_json: Json = False,
+) -> None:
+    """Show a dataset: source, counts, splits, and the rows that each rule left out."""
+    from db import datasets
+    from deploy.cli.tables import print_result
+
+    print_result(
+        _read(lambda session: datasets.summarise(session, datasets.get_dataset(session, name).id)), as_json=as_json
+    )
+
+
+@models_app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """Show all models, newest first."""
+    from db import models
+    from deploy.cli.tables import print_rows
+
+    print_rows(_read(models.list_models), "no model yet: run 'heo finetune'", as_json=as_json)
+
+
+@models_app.command("add")
+def add_model(
+    path: Annotated[Path, typer.Argument(help="A MACE .model file.")],
+    name: Annotated[str | None, typer.Option(help="Name to register it under. [default: the file's name]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Register a MACE model file of your own, after checking that it is one; nothing else in the file is run."""
+    from db import models
+    from deploy.cli.tables import print_result
+    from flows.registry import register_model
+    from flows.settings import load_settings
+
+    model_version_id = register_model(f"file:{path}", load_settings(), name=name)
+    print_result(_read(lambda session: models.summarise(session, model_version_id)), as_json=as_json)
+
+
+def _read(query: Any) -> Any:  # noqa: ANN401
+    from db.engine import session_scope
+    from flows.settings import load_settings
+
+    with session_scope(load_settings().resolve_database_url()) as session:
+        return query(session)

@@ -1,0 +1,231 @@
+"""`heo run curate|finetune|evaluate|report|pipeline`: run a flow in this process; `heo curate` is short for `heo run curate`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heo_core.params import Params
+
+PANEL = "Work"
+
+run_app = typer.Typer(help="Run a flow in this process, without a worker.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Any other parameter, for example --set rules.min_elements=6. May be repeated.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the `heo` command, each also by itself."""
+    for command in (curate, finetune, evaluate, report, pipeline):
+        run_app.command()(command)
+        app.command(rich_help_panel=PANEL)(command)
+    app.add_typer(run_app, name="run", rich_help_panel=PANEL)
+
+
+def curate(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="sample, hub (LeMat-Bulk), or a parquet file or folder in LeMat-Bulk's schema. [default: sample]"
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the dataset. [default: sample]")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Commit of the Hub dataset. [default: the newest, which is stored]")
+    ] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Make a dataset: read structures, keep the high-entropy oxides, split them."""
+    from heo_core.params import CurationParams
+
+    params = build_params(CurationParams, set_, source=source, name=name, hub_revision=revision)
+
+    def work() -> dict[str, Any]:
+        from db import datasets
+        from flows.curate import curate as flow
+
+        dataset_id = flow(params)
+        return _read(lambda session: datasets.summarise(session, dataset_id))
+
+    _run(work, as_json=as_json)
+
+
+def finetune(
+    dataset: Annotated[str | None, typer.Option(help="NAME or NAME@VERSION of a dataset. [default: sample]")] = None,
+    foundation: Annotated[
+        str | None,
+        typer.Option(
+            help="heo-mini, mace-mp:small|medium|large, file:PATH, or a registered model. [default: heo-mini]"
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new model. [default: FOUNDATION-DATASET]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Finetune a MACE foundation model on a dataset."""
+    from heo_core.params import FinetuneParams
+
+    params = build_params(
+        FinetuneParams, set_, dataset=dataset, foundation=foundation, name=name, max_num_epochs=epochs
+    )
+
+    def work() -> dict[str, Any]:
+        from db import models
+        from flows.finetune import finetune as flow
+
+        model_version_id = flow(params)
+        return _read(lambda session: models.summarise(session, model_version_id))
+
+    _run(work, as_json=as_json)
+
+
+def evaluate(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="Model to evaluate, the one to compare with first. [default: the newest finetuned one and its parent]",
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset to test on. [default: the one the model was trained on]")
+    ] = None,
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option("--benchmark", help="energy-forces, rattle-relax or substitution-relax. [default: all]"),
+    ] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate models on benchmarks and compare each with the first."""
+    from heo_core.params import EvaluationParams
+
+    params = build_params(EvaluationParams, set_, models=models or None, dataset=dataset, benchmarks=benchmarks or None)
+
+    def work() -> dict[str, Any]:
+        from db import evaluations
+        from flows.evaluate import evaluate as flow
+
+        evaluation_ids = flow(params)
+        return _read(lambda session: {"metrics": evaluations.list_metrics(session, evaluation_ids)})
+
+    _run(work, as_json=as_json)
+
+
+def report(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="Model to show, the one to compare with first. [default: the newest finetuned one and its parent]",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the page. [default: report]")] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Write the page that compares models."""
+    from heo_core.params import ReportParams
+
+    params = build_params(ReportParams, set_, models=models or None, name=name)
+
+    def work() -> dict[str, Any]:
+        from db import reports
+        from flows.report import report as flow
+
+        report_id = flow(params)
+        return _read(lambda session: reports.summarise(session, report_id))
+
+    _run(work, as_json=as_json)
+
+
+def pipeline(
+    source: Annotated[str | None, typer.Option(help="As for curate. [default: sample]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the dataset. [default: sample]")] = None,
+    foundation: Annotated[str | None, typer.Option(help="As for finetune. [default: heo-mini]")] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Curate, finetune, evaluate and report; --set reaches curation, finetuning, evaluation and reporting."""
+    from heo_core.params import PipelineParams
+
+    overrides = [f"curation.source={source}"] if source else []
+    overrides += [f"curation.name={name}"] if name else []
+    overrides += [f"finetuning.foundation={foundation}"] if foundation else []
+    params = build_params(PipelineParams, [*overrides, *(set_ or [])])
+
+    def work() -> dict[str, Any]:
+        from db import reports
+        from flows.pipeline import heo_pipeline as flow
+
+        report_id = flow(params.curation, params.finetuning, params.evaluation, params.reporting)
+        return _read(lambda session: reports.summarise(session, report_id))
+
+    _run(work, as_json=as_json)
+
+
+def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields: Any) -> P:  # noqa: ANN401
+    """Make parameters of options (None: the default) and of FIELD=VALUE words, the field dotted, the value JSON or plain text.
+
+    Raises InputError for a word that is no FIELD=VALUE, and pydantic's ValidationError, which names field and value, for all else.
+    """
+    from heo_core.errors import InputError
+
+    values = {name: value for name, value in fields.items() if value is not None}
+    for word in overrides or []:
+        path, separator, text = word.partition("=")
+        if not separator or not path:
+            raise InputError(f"--set {word!r}: it takes FIELD=VALUE, for example --set split.seed=1")
+        *parents, last = path.split(".")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise InputError(f"--set {word!r}: {parent} was set to a value already")
+        place[last] = _parse(text)
+    return kind.model_validate(values)
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read[T](query: Callable[[Any], T]) -> T:
+    from db.engine import session_scope
+    from flows.settings import load_settings
+
+    with session_scope(load_settings().resolve_database_url()) as session:
+        return query(session)
+
+
+def _run(work: Callable[[], dict[str, Any]], *, as_json: bool) -> None:
+    """Start what a flow needs, run it here with short log lines on stderr, print its result."""
+    from deploy.cli.output import make_console, progress
+    from deploy.cli.tables import print_result
+    from deploy.services import ensure_services
+    from flows.settings import load_settings
+
+    with progress(make_console(stderr=True)) as say:
+        ensure_services(load_settings(), say=say)
+    from deploy.cli.flow_log import shorten_log
+
+    shorten_log()
+    print_result(work(), as_json=as_json)

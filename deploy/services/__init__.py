@@ -1,0 +1,12 @@
+"""The services that heo runs on this machine: Postgres, a Prefect server and workers, kept in one home folder.
+
+up(settings)               start what does not run, safe to repeat
+ensure_services(settings)  the same for a flow that runs in this process, without workers
+down(settings)             stop everything of this home
+status(settings)           how each service is
+locate(settings)           where they are, without starting anything
+"""
+
+from deploy.services.stack import Services, ServiceStatus, down, ensure_services, locate, status, up
+
+__all__ = ["ServiceStatus", "Services", "down", "ensure_services", "locate", "status", "up"]

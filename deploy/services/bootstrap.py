@@ -1,0 +1,120 @@
+"""What a fresh database and a fresh Prefect server need: tables, work pools, deployments, crash recovery.
+
+Every step is safe to repeat. `heo up` runs them on this machine, `heo bootstrap` on servers that run elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.services.environment import log_file, prefect_environment, resolved_home, service_environment
+from deploy.services.prefect_api import Json, PrefectApi
+from deploy.services.process import Say, end_strays, last_lines
+from deploy.services.workers import POOLS
+from flows.settings import CHECKOUT, Settings, as_psycopg_url
+from heo_core.errors import ServiceError
+
+SERVICE = "deploy"
+DEPLOYMENTS = ("curate", "finetune", "evaluate", "report", "pipeline")
+PREFECT_FILE = Path("deploy", "prefect.yaml")
+SOURCES = ("flows", "heo_core", "db")  # what a flow run does, and the form in the UI, is written here
+HEARTBEAT = "prefect.flow-run.heartbeat"
+SILENCE_S = 90  # three heartbeats of 30 s; with fewer, healthy runs on a busy machine would be given up
+
+CRASH_RECOVERY: Json = {
+    "name": "heo: a silent run has crashed",
+    "description": f"A flow run that sent no heartbeat for {SILENCE_S} s was killed: it must not count as running.",
+    "enabled": True,
+    "trigger": {
+        "type": "event",
+        "posture": "Proactive",
+        "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "after": [HEARTBEAT],
+        "expect": [
+            HEARTBEAT,
+            *(f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")),
+        ],
+        "for_each": ["prefect.resource.id"],
+        "threshold": 1,
+        "within": SILENCE_S,
+    },
+    "actions": [
+        {"type": "change-flow-run-state", "state": "CRASHED", "message": f"No heartbeat for {SILENCE_S} s."},
+    ],
+}
+
+
+def migrate(database_url: str, say: Say) -> None:
+    """Bring the tables of the `heo` database to the newest form."""
+    from db import migrations
+
+    say("database: bringing the tables up to date")
+    migrations.upgrade(as_psycopg_url(database_url))
+
+
+def prepare_server(api: PrefectApi) -> None:
+    """Make the work pools and the crash recovery."""
+    for pool in POOLS:
+        api.ensure_work_pool(pool.name, pool.limit, pool.description)
+    api.ensure_automation(CRASH_RECOVERY)
+
+
+def source_definition() -> str:
+    """Digest everything that decides what a deployed flow does, parameter defaults and bundled assets included."""
+    digest = hashlib.sha256(repr((str(CHECKOUT), sys.executable)).encode())
+    for path in _source_files():
+        digest.update(str(path.relative_to(CHECKOUT)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _source_files() -> Iterator[Path]:
+    """Yield the files of the flows and of what they use, in a fixed order."""
+    yield CHECKOUT / PREFECT_FILE
+    for folder in SOURCES:
+        for path in sorted((CHECKOUT / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def deploy_flows(settings: Settings, api: PrefectApi, known_definition: str | None, say: Say) -> str:
+    """Deploy the flows unless the server has this very definition of them; return the definition."""
+    definition = source_definition()
+    if definition == known_definition and not _missing(api):
+        return definition
+    say("Prefect: deploying the flows")
+    end_strays(resolved_home(settings), SERVICE)
+    _run_deploy(settings, api.api_url)
+    if missing := _missing(api):
+        log = last_lines(log_file(settings, SERVICE), 20)
+        raise ServiceError(f"after deploying, the Prefect server has no deployment {', '.join(missing)}; {log}")
+    return definition
+
+
+def _missing(api: PrefectApi) -> list[str]:
+    """Return the names of the deployments that the server does not have."""
+    names = {deployment["name"] for deployment in api.deployments()}
+    return [name for name in DEPLOYMENTS if name not in names]
+
+
+def _run_deploy(settings: Settings, api_url: str) -> None:
+    """Run `prefect deploy` on our file; ServiceError with the end of its output if it fails."""
+    log = log_file(settings, SERVICE)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = service_environment(settings, SERVICE) | prefect_environment(settings, api_url)
+    with log.open("w") as output:
+        result = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment | {"HEO_CHECKOUT": str(CHECKOUT)},
+            cwd=CHECKOUT,
+            check=False,
+        )
+    if result.returncode != 0:
+        raise ServiceError(f"the flows could not be deployed; {last_lines(log, 20)}")

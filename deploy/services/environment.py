@@ -1,0 +1,103 @@
+"""The environment variables that the services of a home, and programs that talk to them, run with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from deploy.services.ports import LOOPBACK
+from deploy.services.process import FLOW_RUN_MARK, HOME_MARK, SERVICE_MARK
+from flows.settings import CHECKOUT, Settings
+
+# A user's own Prefect set-up, a cloud account for instance, must not leak into the services of this project.
+FOREIGN_PREFIXES = ("PREFECT_API_", "PREFECT_SERVER_", "PREFECT_UI_", "PREFECT__", "PREFECT_PROFILE", "PREFECT_HOME")
+
+WORKER_SETTINGS = (
+    "HEO_HOME",
+    "HEO_ARTIFACT_ROOT",
+    "HEO_REPORT_ROOT",
+    "HEO_DEVICE",
+    "HEO_DATABASE_URL",
+    "PREFECT_API_URL",
+    "OMP_NUM_THREADS",
+)
+
+
+def resolved_home(settings: Settings) -> Path:
+    """Return the absolute path of the home, by which its processes are marked."""
+    return settings.home.expanduser().resolve()
+
+
+def log_file(settings: Settings, service: str) -> Path:
+    """Return the log file of a service."""
+    return resolved_home(settings) / "logs" / f"{service}.log"
+
+
+def service_environment(settings: Settings, service: str) -> dict[str, str]:
+    """Return the environment of any service: the caller's without its Prefect set-up, with absolute paths and marks."""
+    home = resolved_home(settings)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_PREFIXES)}
+    kept.pop(FLOW_RUN_MARK, None)
+    kept |= {
+        HOME_MARK: str(home),
+        SERVICE_MARK: service,
+        "HEO_HOME": str(home),
+        "HEO_ARTIFACT_ROOT": str(settings.artifacts),
+        "HEO_REPORT_ROOT": str(settings.reports),
+        "HEO_DEVICE": settings.device,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "NO_PROXY": _without_proxy(),
+        "no_proxy": _without_proxy(),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return kept | prefect_environment(settings)
+
+
+def _without_proxy() -> str:
+    """Return the hosts that are reached without a proxy: the user's and the loopback interface."""
+    own = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+    return ",".join(filter(None, [own, LOOPBACK, "localhost"]))
+
+
+def prefect_environment(settings: Settings, api_url: str | None = None) -> dict[str, str]:
+    """Return what any program needs that imports Prefect: a home of our own, no telemetry, the server's address."""
+    variables = {
+        "PREFECT_HOME": str(resolved_home(settings) / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    return variables | ({"PREFECT_API_URL": api_url} if api_url else {})
+
+
+def server_environment(settings: Settings, database_url: str, url: str) -> dict[str, str]:
+    """Return the environment of the Prefect server, `url` being the address that browsers use."""
+    return service_environment(settings, "server") | {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url,
+        # In memory, leases are lost with the server: a running training was once killed at 225 s.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(resolved_home(settings) / "prefect" / "ui"),
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
+
+
+def worker_environment(settings: Settings, pool: str, api_url: str, threads: int) -> dict[str, str]:
+    """Return the environment of a worker, which its flow runs inherit."""
+    variables = service_environment(settings, f"worker-{pool}") | prefect_environment(settings, api_url)
+    variables |= {
+        "HEO_FLOW_LOG": str(log_file(settings, f"worker-{pool}")),
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "OMP_NUM_THREADS": str(threads),
+    }
+    if settings.database_url:
+        variables["HEO_DATABASE_URL"] = settings.database_url
+    return variables
+
+
+def worker_digest(environment: dict[str, str]) -> str:
+    """Digest what a worker must be restarted for: its settings, and which Python runs which checkout."""
+    text = repr(([environment.get(name) for name in WORKER_SETTINGS], sys.executable, str(CHECKOUT)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,59 @@
+"""Flow runs and their processes: which runs still go on, and an end for those whose process is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.services.prefect_api import Json, PrefectApi
+from deploy.services.process import Say, marked_processes
+from deploy.services.state import WorkerState
+
+SUBMIT_PATIENCE_S = 60.0  # between a worker's claim of a run and the start of its process
+
+
+def live_flow_run_ids(home: Path) -> set[str]:
+    """Return the flow runs that have a process of this home."""
+    return {marked.flow_run_id for marked in marked_processes(home) if marked.flow_run_id is not None}
+
+
+def is_orphan(run: Json, live: set[str], workers: Mapping[str, WorkerState]) -> bool:
+    """Tell whether a run of our work pools counts as going on although nothing works on it.
+
+    A scheduled run waits for a worker and is none. A pending one was claimed: its worker is about to start a process,
+    unless that worker is gone, or a process should be there long since.
+    """
+    worker = workers.get(run["work_pool_name"] or "")
+    if worker is None or run["id"] in live:
+        return False
+    if run["state_type"] in {"RUNNING", "CANCELLING"}:
+        return True
+    if run["state_type"] != "PENDING":
+        return False
+    claimed = datetime.fromisoformat(run["state"]["timestamp"]).timestamp()
+    waited_s = datetime.now(UTC).timestamp() - claimed
+    return worker.create_time is None or claimed < worker.create_time or waited_s > SUBMIT_PATIENCE_S
+
+
+def crash_orphans(api: PrefectApi, home: Path, workers: Mapping[str, WorkerState], say: Say) -> list[str]:
+    """Give an end to the runs that nothing works on any more, and return their ids.
+
+    Without this they would count as running for ever, and hold the only place in their pool.
+    """
+    suspects = [run for run in api.runs_in_flight() if is_orphan(run, live_flow_run_ids(home), workers)]
+    crashed = []
+    for suspect in suspects:
+        run = api.flow_run(suspect["id"])  # again: it may have ended between the look at runs and at processes
+        if run["state"]["id"] == suspect["state"]["id"]:
+            say(f"flow run {run['name']}: its process is gone, so it is marked as crashed")
+            crash(api, run, "The process of this run is gone: it was killed, or the machine was restarted.")
+            crashed.append(str(run["id"]))
+    return crashed
+
+
+def crash(api: PrefectApi, run: Json, message: str) -> None:
+    """Give an end to a run and to its subflows."""
+    for child in api.runs_in_flight(parent_flow_run_id={"any_": [run["id"]]}):
+        crash(api, child, message)
+    api.set_state(run["id"], "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED", message)

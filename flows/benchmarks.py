@@ -1,0 +1,252 @@
+"""Tasks of an evaluation: define a benchmark, run a model on it with every structure's row stored when it is done, compare two runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import batched
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from db import datasets, evaluations, models
+from db.engine import exclusive, session_scope
+from db.schema import Benchmark
+from flows.progress import ProgressReporter
+from flows.registry import load_model_file, register_model
+from flows.settings import Settings, load_settings
+from heo_core.evaluation import energy_forces, rattle_relax, substitution_relax
+from heo_core.evaluation.relax import relax_structures
+from heo_core.models import load_model, resolve_device
+from heo_core.models.potential import Potential
+from heo_core.params import (
+    BenchmarkParams,
+    EnergyForcesParams,
+    RattleRelaxParams,
+    RelaxParams,
+    SubstitutionRelaxParams,
+    parse_benchmark,
+)
+from heo_core.records import BenchmarkCase, Metric, Prediction, Relaxation, Structure
+
+# Predictions are stored in pieces of this many structures: what a kill can cost.
+_STRUCTURES_PER_WRITE = 32
+
+# Seed of the bootstrap: the same rows give the same interval.
+_BOOTSTRAP_SEED = 0
+
+
+@task(name="define benchmark", task_run_name="define {params.kind}", cache_policy=NO_CACHE)
+def define_benchmark(params: BenchmarkParams, dataset_id: int) -> int:
+    """Return the id of the benchmark with these parameters and structures; it is made if it is not there."""
+    settings = load_settings()
+    url = settings.resolve_database_url()
+    reference_id = register_model(params.reference, settings) if isinstance(params, SubstitutionRelaxParams) else None
+    with session_scope(url) as session:
+        dataset = datasets.get_dataset_by_id(session, dataset_id)
+        if isinstance(params, SubstitutionRelaxParams):
+            cases, name, of_dataset = substitution_relax.make_cases(params), params.kind, None
+        else:
+            structures = list(datasets.load_split(session, dataset_id, params.split).values())
+            cases = _make_dataset_cases(params, structures)
+            name, of_dataset = f"{params.kind}:{dataset.name}", dataset_id
+        benchmark = evaluations.add_benchmark(
+            session, params, cases, name=name, dataset_id=of_dataset, reference_id=reference_id
+        )
+        if not cases:
+            get_run_logger().warning(
+                "benchmark %s has no structure: none of the %s split qualifies", name, getattr(params, "split", "")
+            )
+        return benchmark.id
+
+
+def _make_dataset_cases(
+    params: EnergyForcesParams | RattleRelaxParams, structures: list[Structure]
+) -> list[BenchmarkCase]:
+    if isinstance(params, RattleRelaxParams):
+        return rattle_relax.make_cases(structures, params)
+    return [BenchmarkCase(start=structure, target=None, recipe={}) for structure in structures]
+
+
+@task(
+    name="evaluate model on benchmark",
+    task_run_name="evaluate model {model_version_id} on benchmark {benchmark_id}",
+    cache_policy=NO_CACHE,
+)
+def evaluate_model(model_version_id: int, benchmark_id: int) -> int:
+    """Return the id of the evaluation; a completed one is found again, a broken one goes on where it stopped."""
+    settings = load_settings()
+    url = settings.resolve_database_url()
+    logger = get_run_logger()
+    with exclusive(url, f"evaluation:{model_version_id}:{benchmark_id}"):
+        with session_scope(url) as session:
+            model = models.get_model(session, model_version_id)
+            benchmark = evaluations.get_benchmark(session, benchmark_id)
+            what = f"{models.label(model)} on {benchmark.name}@{benchmark.version}"
+            found = evaluations.find_evaluation(session, model_version_id, benchmark_id)
+            if found is not None and found.state == "completed":
+                logger.info("reusing evaluation of %s", what)
+                return found.id
+            device = resolve_device(settings.device)
+            evaluation_id = evaluations.start_evaluation(
+                session, model_version_id, benchmark_id, device=device, flow_run_id=flow_run.get_id()
+            ).id
+        logger.info("evaluating %s (%d structures, on %s)", what, benchmark.n_cases, device)
+        try:
+            _run_benchmark(evaluation_id, model_version_id, benchmark, device, settings)
+        except BaseException as exc:
+            # Ctrl-C and a cancelled run included: an evaluation that ended says so.
+            with session_scope(url) as session:
+                evaluations.fail_evaluation(session, evaluation_id, f"{type(exc).__name__}: {exc}")
+            raise
+        return evaluation_id
+
+
+def _run_benchmark(
+    evaluation_id: int, model_version_id: int, benchmark: Benchmark, device: str, settings: Settings
+) -> None:
+    started = time.monotonic()
+    params = parse_benchmark(benchmark.params)
+    dtype = params.dtype if isinstance(params, EnergyForcesParams) else params.relax.dtype
+    potential = load_model(load_model_file(model_version_id, settings), device=device, dtype=dtype)
+    if isinstance(params, EnergyForcesParams):
+        metrics = _run_energy_forces(evaluation_id, benchmark, potential, settings)
+    else:
+        metrics = _run_relaxations(evaluation_id, benchmark, params, potential, settings)
+    with session_scope(settings.resolve_database_url()) as session:
+        evaluations.complete_evaluation(session, evaluation_id, metrics, time.monotonic() - started)
+
+
+def _run_energy_forces(
+    evaluation_id: int, benchmark: Benchmark, potential: Potential, settings: Settings
+) -> list[Metric]:
+    url = settings.resolve_database_url()
+    with session_scope(url) as session:
+        ids, cases = evaluations.load_cases(session, benchmark.id)
+        done = evaluations.load_predictions(session, evaluation_id)
+        training = (
+            list(datasets.load_split(session, benchmark.dataset_id, "train").values()) if benchmark.dataset_id else []
+        )
+    structures = {structure_id: case.start for structure_id, case in zip(ids, cases, strict=True)}
+    progress = ProgressReporter("evaluation-progress", f"{benchmark.name}: structures predicted", len(ids))
+    for piece in batched([i for i in ids if i not in done], _STRUCTURES_PER_WRITE):
+        predictions = dict(zip(piece, potential.predict([structures[i] for i in piece]), strict=True))
+        errors = {i: energy_forces.compute_errors(structures[i], prediction) for i, prediction in predictions.items()}
+        with session_scope(url) as session:
+            evaluations.add_predictions(session, evaluation_id, predictions, errors)
+        done.update(predictions)
+        progress.update(len(done))
+    ordered = [done[i] for i in ids]
+    return energy_forces.compute_metrics(
+        list(structures.values()), ordered, training, np.random.default_rng(_BOOTSTRAP_SEED)
+    )
+
+
+def _run_relaxations(
+    evaluation_id: int,
+    benchmark: Benchmark,
+    params: RattleRelaxParams | SubstitutionRelaxParams,
+    potential: Potential,
+    settings: Settings,
+) -> list[Metric]:
+    url = settings.resolve_database_url()
+    with session_scope(url) as session:
+        _, cases = evaluations.load_cases(session, benchmark.id)
+        done = evaluations.load_relaxations(session, evaluation_id)
+    _relax_remaining(evaluation_id, benchmark.name, cases, done, potential, params.relax, settings)
+    relaxations = [done[index] for index in range(len(cases))]
+    rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    if isinstance(params, RattleRelaxParams):
+        _store_rows(evaluation_id, rattle_relax.compute_rows(cases, relaxations), settings)
+        return rattle_relax.compute_metrics(cases, relaxations, rng)
+    reference = _predict_under_reference(benchmark, cases, relaxations, settings)
+    _store_rows(evaluation_id, substitution_relax.compute_rows(cases, relaxations, reference), settings)
+    return substitution_relax.compute_metrics(cases, relaxations, reference, rng)
+
+
+def _relax_remaining(
+    evaluation_id: int,
+    name: str,
+    cases: Sequence[BenchmarkCase],
+    done: dict[int, Relaxation],
+    potential: Potential,
+    params: RelaxParams,
+    settings: Settings,
+) -> None:
+    """Relax the cases that have no row yet and store each as soon as it is done; `done` gets them too."""
+    progress = ProgressReporter("evaluation-progress", f"{name}: structures relaxed", len(cases))
+    remaining = [index for index in range(len(cases)) if index not in done]
+    for position, relaxation in relax_structures(potential, [cases[index].start for index in remaining], params):
+        index = remaining[position]
+        with session_scope(settings.resolve_database_url()) as session:
+            evaluations.add_relaxation(session, evaluation_id, index, relaxation)
+        done[index] = relaxation
+        progress.update(len(done), f"the last in {relaxation.force_calls} force calls")
+
+
+def _predict_under_reference(
+    benchmark: Benchmark, cases: Sequence[BenchmarkCase], relaxations: Sequence[Relaxation], settings: Settings
+) -> list[Prediction]:
+    """Energies of the final states under the benchmark's common reference model."""
+    if benchmark.reference_id is None:
+        return [Prediction(None, None, failure="the benchmark has no reference model")] * len(cases)
+    reference = load_model(
+        load_model_file(benchmark.reference_id, settings), device=resolve_device(settings.device), dtype="float32"
+    )
+    finals = [_get_final_structure(case, relaxation) for case, relaxation in zip(cases, relaxations, strict=True)]
+    predictions = iter(reference.predict([final for final in finals if final is not None]))
+    return [
+        next(predictions) if final is not None else Prediction(None, None, failure="no final state") for final in finals
+    ]
+
+
+def _get_final_structure(case: BenchmarkCase, relaxation: Relaxation) -> Structure | None:
+    if relaxation.lattice is None or relaxation.positions is None:
+        return None
+    return replace(case.start, lattice=relaxation.lattice, positions=relaxation.positions)
+
+
+def _store_rows(evaluation_id: int, rows: Sequence[dict[str, float | None]], settings: Settings) -> None:
+    with session_scope(settings.resolve_database_url()) as session:
+        evaluations.update_relaxations(session, evaluation_id, dict(enumerate(rows)))
+
+
+@task(
+    name="compare two evaluations",
+    task_run_name="compare evaluation {candidate_id} with {baseline_id}",
+    cache_policy=NO_CACHE,
+)
+def compare_evaluations(baseline_id: int, candidate_id: int) -> None:
+    """Store the paired differences of two evaluations of one benchmark."""
+    with session_scope(load_settings().resolve_database_url()) as session:
+        benchmark = evaluations.get_benchmark_of_evaluation(session, candidate_id)
+        ids, cases = evaluations.load_cases(session, benchmark.id)
+        rng = np.random.default_rng(_BOOTSTRAP_SEED)
+        pair = (baseline_id, candidate_id)
+        differences: list[Metric]
+        if benchmark.kind == "energy-forces":
+            first, second = (evaluations.load_predictions(session, i) for i in pair)
+            starts = [case.start for case in cases]
+            differences = energy_forces.compare(starts, [first[i] for i in ids], [second[i] for i in ids], rng)
+        else:
+            before, after = (_in_order(evaluations.load_relaxations(session, i)) for i in pair)
+            if benchmark.kind == "rattle-relax":
+                differences = rattle_relax.compare(cases, before, after, rng)
+            else:
+                energies = [_in_order(evaluations.load_reference_energies(session, i)) for i in pair]
+                references = [
+                    [Prediction(energy, None, failure=None if energy is not None else "none") for energy in e]
+                    for e in energies
+                ]
+                differences = substitution_relax.compare(
+                    cases, before, after, rng, baseline_reference=references[0], candidate_reference=references[1]
+                )
+        evaluations.set_comparison(session, baseline_id, candidate_id, differences)
+
+
+def _in_order[T](by_index: dict[int, T]) -> list[T]:
+    return [by_index[index] for index in sorted(by_index)]

@@ -1,0 +1,67 @@
+"""Evaluate: run models on benchmarks, one durable row a structure, and compare each with the first."""
+
+from __future__ import annotations
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from db import datasets, evaluations, models
+from db.engine import session_scope
+from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model
+from flows.registry import register_model
+from flows.settings import load_settings
+from heo_core.errors import InputError
+from heo_core.params import EvaluationParams
+
+
+@task(name="find the models", cache_policy=NO_CACHE)
+def find_models(references: tuple[str, ...]) -> list[int]:
+    """Return model version ids, the one to compare with first; without references, the newest finetuned model after its parent."""
+    settings = load_settings()
+    if references:
+        return list(dict.fromkeys(register_model(reference, settings) for reference in references))
+    with session_scope(settings.resolve_database_url()) as session:
+        newest = models.find_newest_finetuned(session)
+        if newest is None or newest.parent_id is None:
+            raise InputError("no finetuned model is registered yet: name the models, or run 'heo finetune' first")
+        return [newest.parent_id, newest.id]
+
+
+@task(name="find the dataset", cache_policy=NO_CACHE)
+def find_dataset(reference: str | None, model_ids: list[int]) -> int:
+    """Return the dataset to test on: the one named, or the one that the last finetuned of the models was trained on."""
+    with session_scope(load_settings().resolve_database_url()) as session:
+        if reference is not None:
+            return datasets.get_dataset(session, reference).id
+        trained_on = [models.get_model(session, i).dataset_id for i in model_ids]
+        found = next((dataset_id for dataset_id in reversed(trained_on) if dataset_id is not None), None)
+        if found is None:
+            raise InputError("none of these models was finetuned here, so there is no dataset to test on: name one")
+        return found
+
+
+@task(name="show the metrics", cache_policy=NO_CACHE)
+def show_metrics(evaluation_ids: list[int]) -> None:
+    """Put the summary numbers into Prefect's UI."""
+    with session_scope(load_settings().resolve_database_url()) as session:
+        rows = evaluations.list_metrics(session, evaluation_ids)
+    create_table_artifact(
+        rows, key="evaluation-metrics", description="Summary numbers; n is the number of structures behind each"
+    )
+
+
+@flow(name="evaluate", flow_run_name="evaluate", description=__doc__)
+def evaluate(params: EvaluationParams = EvaluationParams()) -> list[int]:
+    """Return the evaluation ids, benchmark by benchmark, the model to compare with first."""
+    model_ids = find_models(params.models)
+    dataset_id = find_dataset(params.dataset, model_ids)
+    evaluation_ids: list[int] = []
+    for kind in params.benchmarks:
+        benchmark_id = define_benchmark(params.get_benchmark(kind), dataset_id)
+        baseline_id, *candidate_ids = [evaluate_model(model_id, benchmark_id) for model_id in model_ids]
+        for candidate_id in candidate_ids:
+            compare_evaluations(baseline_id, candidate_id)
+        evaluation_ids += [baseline_id, *candidate_ids]
+    show_metrics(evaluation_ids)
+    return evaluation_ids

@@ -1,0 +1,33 @@
+"""Progress of a long task, as an artifact in Prefect's UI and as lines in its log."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.logging import get_run_logger
+
+_SECONDS_BETWEEN_UPDATES = 2.0
+
+
+class ProgressReporter:
+    """Tells how many of a known number of pieces are done."""
+
+    def __init__(self, key: str, what: str, total: int | None) -> None:
+        """Make the artifact `key` (lower-case letters, digits, hyphens) that says `what` is being counted."""
+        self._what = what
+        self._total = total
+        self._updated_at = 0.0
+        self._artifact_id: UUID = create_progress_artifact(progress=0.0, key=key, description=what)  # type: ignore[assignment]
+
+    def update(self, done: int, note: str = "") -> None:
+        """Say that `done` pieces are done; note is added to the line."""
+        finished = done == self._total
+        if not finished and time.monotonic() - self._updated_at < _SECONDS_BETWEEN_UPDATES:
+            return
+        self._updated_at = time.monotonic()
+        line = f"{self._what}: {done}{f' of {self._total}' if self._total else ''}{f', {note}' if note else ''}"
+        get_run_logger().info(line)
+        progress = 100.0 * done / self._total if self._total else 0.0
+        update_progress_artifact(artifact_id=self._artifact_id, progress=min(progress, 100.0), description=line)

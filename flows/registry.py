@@ -1,0 +1,61 @@
+"""From what people call a model to a registered version of it, with its file in the artifact store."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from db import models
+from db.engine import session_scope
+from flows.settings import Settings
+from heo_core.artifacts import store_artifact
+from heo_core.models import resolve_model
+from heo_core.records import ModelFile
+
+_ENERGY_SCALES = {"mace": "pbe-uncorrected", "chgnet": "mp2020-corrected"}
+
+
+def register_model(reference: str, settings: Settings, *, name: str | None = None) -> int:
+    """Return the id of the model version that a reference means.
+
+    NAME and NAME@VERSION are looked up; heo-mini, mace-mp:..., chgnet:... and file:PATH are resolved, checked and registered.
+    Raises ModelError or InputError, naming what is allowed, for anything else.
+    """
+    url = settings.resolve_database_url()
+    if not is_published(reference):
+        with session_scope(url) as session:
+            return models.get_registered_model(session, reference).id
+    model = resolve_model(reference)
+    size_bytes = None
+    if model.path is not None:
+        artifact = store_artifact(Path(model.path), settings.artifacts)
+        model = replace(model, path=str(artifact.path))
+        size_bytes = artifact.size_bytes
+    with session_scope(url) as session:
+        row = models.register_published_model(
+            session,
+            model,
+            name=name or name_published_model(reference),
+            size_bytes=size_bytes,
+            energy_scale=_ENERGY_SCALES.get(model.family),
+        )
+        return row.id
+
+
+def load_model_file(model_version_id: int, settings: Settings) -> ModelFile:
+    """Return what heo_core needs to load a registered version."""
+    with session_scope(settings.resolve_database_url()) as session:
+        return models.load_model_file(session, model_version_id)
+
+
+def is_published(reference: str) -> bool:
+    """Whether a reference names a model by itself; the name of a registered one holds no colon."""
+    return ":" in reference or reference == "heo-mini"
+
+
+def name_published_model(reference: str) -> str:
+    """Name under which a published model is registered: mace-mp:medium is mace-mp-medium, file:a/b.model is b."""
+    kind, _, rest = reference.partition(":")
+    words = Path(rest).stem if kind == "file" else reference
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.") or "model"

@@ -1,0 +1,65 @@
+"""Report: read the database, draw the comparison, write one page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from db import reports
+from db.engine import session_scope
+from flows.evaluate import find_models
+from flows.settings import load_settings
+from heo_core.artifacts import compute_sha256
+from heo_core.params import ReportParams
+from heo_core.reporting.answer import summarise
+from heo_core.reporting.page import render_page, write_page
+
+
+@task(name="write the page", cache_policy=NO_CACHE)
+def write_report(name: str, model_ids: list[int]) -> int:
+    """Return the id of the report: a page of everything the database knows of these models."""
+    settings = load_settings()
+    url = settings.resolve_database_url()
+    with session_scope(url) as session:
+        data = reports.load_report_data(session, model_ids, title=name)
+    answer = summarise(data)
+    path = settings.reports / f"{name}.html"
+    write_page(render_page(data), path)
+    with session_scope(url) as session:
+        report_id = reports.add_report(
+            session, name, model_ids, uri=path.as_uri(), sha256=compute_sha256(path), answer=answer
+        )
+    latest = {"path": str(path), "summary": answer}
+    write_page(json.dumps(latest, indent=1, ensure_ascii=False), settings.reports / "latest.json")
+    get_run_logger().info("wrote %s", path)
+    return report_id
+
+
+@task(name="show the report", cache_policy=NO_CACHE)
+def show_report(report_id: int) -> None:
+    """Put the answer and a link to the page into Prefect's UI."""
+    settings = load_settings()
+    with session_scope(settings.resolve_database_url()) as session:
+        report = reports.get_report(session, report_id)
+    link = settings.resolve_report_link(Path(report.uri).name)
+    create_link_artifact(link, link_text=f"{report.name}: the whole page", key="report-link", description="Report page")
+    lines = "\n".join(f"- {line}" for line in report.answer)
+    create_markdown_artifact(
+        f"# {report.name}\n\n{lines}\n\n[The whole page]({link})",
+        key="report-answer",
+        description="What the report says",
+    )
+
+
+@flow(name="report", flow_run_name="report {params.name}", description=__doc__)
+def report(params: ReportParams = ReportParams()) -> int:
+    """Return the id of the report."""
+    model_ids = find_models(params.models)
+    report_id = write_report(params.name, model_ids)
+    show_report(report_id)
+    return report_id

@@ -1,0 +1,78 @@
+"""The machine: where things are kept and which device computes, read from `HEO_*` environment variables."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from heo_core.errors import ServiceError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """One machine's settings; every field is the environment variable `HEO_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="HEO_", frozen=True)
+
+    home: Path = Field(CHECKOUT / ".heo", description="state of the local services, logs, artifacts, reports")
+    database_url: str | None = Field(None, description="Postgres of your own, instead of the embedded one")
+    artifact_root: Path | None = Field(None, description="model files; default HOME/artifacts")
+    report_root: Path | None = Field(None, description="report pages; default HOME/reports")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one")
+
+    @cached_property
+    def artifacts(self) -> Path:
+        """Folder of the content-addressed model files."""
+        return (self.artifact_root or self.home / "artifacts").resolve()
+
+    @cached_property
+    def reports(self) -> Path:
+        """Folder of the report pages."""
+        return (self.report_root or self.home / "reports").resolve()
+
+    @cached_property
+    def work(self) -> Path:
+        """Folder of unfinished work: training folders, partial downloads."""
+        return (self.home / "work").resolve()
+
+    def resolve_database_url(self) -> str:
+        """SQLAlchemy URL of the `heo` database: yours if set, else the embedded one's.
+
+        Raises ServiceError when neither is there.
+        """
+        if self.database_url:
+            return as_psycopg_url(self.database_url)
+        state = self.home / "services.json"
+        try:
+            return as_psycopg_url(json.loads(state.read_text())["postgres"]["url"])
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise ServiceError(f"no database is known in {self.home}: run 'heo up', or set HEO_DATABASE_URL") from exc
+
+    def resolve_report_link(self, file_name: str) -> str:
+        """Link to a page in the report folder: served by `heo up`'s report server where there is one, else a file URI."""
+        try:
+            served_at = json.loads((self.home / "services.json").read_text())["reports"]["url"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return (self.reports / file_name).as_uri()
+        return f"{served_at}/{file_name}"
+
+
+def as_psycopg_url(url: str) -> str:
+    """Give a Postgres URL psycopg 3's scheme; ServiceError for any other kind of database."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise ServiceError(
+            f"HEO_DATABASE_URL has the scheme {scheme!r}; allowed: postgresql://user:password@host:port/name"
+        )
+    return f"postgresql+psycopg://{rest}"
+
+
+def load_settings() -> Settings:
+    """Read the settings afresh from the environment."""
+    return Settings()

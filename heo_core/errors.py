@@ -1,0 +1,46 @@
+"""Every exception that heo raises on purpose.
+
+HeoError                    one clear line for the user; exit code 1
+├── InputError              what the user gave is not usable: a file, a name, a value; exit code 2
+│   ├── SourceError         a dataset source that is missing, unreadable or lacks a column
+│   └── ModelError          a model reference or file that cannot be used
+├── ServiceError            the database, the Prefect server or a worker cannot be reached or started; exit code 3
+├── TrainingError           a training run that ended without a model
+└── EvaluationError         an evaluation that could not be done at all
+"""
+
+from __future__ import annotations
+
+
+class HeoError(Exception):
+    """Base of all; its message is fit to be shown as one line."""
+
+    exit_code = 1
+
+
+class InputError(HeoError):
+    """What the user gave is not usable; the message names the value and what is allowed."""
+
+    exit_code = 2
+
+
+class SourceError(InputError):
+    """A dataset source that is missing, unreadable or lacks a column."""
+
+
+class ModelError(InputError):
+    """A model reference or file that cannot be used."""
+
+
+class ServiceError(HeoError):
+    """The database, the Prefect server or a worker cannot be reached or started."""
+
+    exit_code = 3
+
+
+class TrainingError(HeoError):
+    """A training run that ended without a model."""
+
+
+class EvaluationError(HeoError):
+    """An evaluation that could not be done at all (one failed structure is a row instead)."""

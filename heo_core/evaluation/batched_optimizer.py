@@ -1,0 +1,109 @@
+"""torch-sim's optimisers over a batch whose members come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+import torch_sim
+from torch_sim.models.interface import ModelInterface
+from torch_sim.optimizers.state import FireState, LBFGSState, OptimState
+from torch_sim.state import SimState
+
+from heo_core.models.sim_state import to_sim_state
+from heo_core.params import RelaxParams
+from heo_core.records import Array, Structure
+
+_START_STIFFNESS = 70.0  # eV/Å², ASE's own first guess
+
+
+class BatchedOptimizer:
+    """Moves S structures side by side; every structure is evaluated exactly once in `add` and once in each `step`."""
+
+    def __init__(self, model: ModelInterface, params: RelaxParams) -> None:
+        self._model = model
+        self._state: OptimState = None  # as long as the batch is empty
+        cell_filter = torch_sim.CellFilter.frechet if params.cell_filter == "frechet" else None
+        self._init, self._step = {"lbfgs": _lbfgs, "fire": _fire}[params.optimizer](cell_filter)
+
+    def add(self, structures: Sequence[Structure]) -> None:
+        """Evaluate structures and append them; none may be larger than the largest that began the batch."""
+        start = to_sim_state(
+            structures, device=self._model.device.type, dtype=str(self._model.dtype).removeprefix("torch.")
+        )
+        fresh = self._init(start, _CallOnce(self._model))
+        self._state = fresh if self._state is None else torch_sim.concatenate_states([self._state, fresh])
+
+    def step(self) -> None:
+        """Move every structure once and evaluate it there."""
+        self._state = self._step(self._state, self._model)
+
+    def read(self) -> Iterator[tuple[float, Array, Array, Array, Array]]:
+        """Energy, forces (n_atoms, 3), stress (3, 3), lattice in rows and positions (n_atoms, 3) of each structure."""
+        state = self._state
+        energies, forces, stresses, cells, positions = (
+            value.detach().cpu().numpy().astype(np.float64)
+            for value in (state.energy, state.forces, state.stress, state.row_vector_cell, state.positions)
+        )
+        ends = np.cumsum(state.n_atoms_per_system.cpu().numpy())[:-1]
+        per_structure = zip(energies, np.split(forces, ends), stresses, cells, np.split(positions, ends), strict=True)
+        for energy, force, stress, cell, position in per_structure:
+            yield float(energy), force, stress, cell, position
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Drop every structure of the batch but those at these positions."""
+        if len(positions) < self._state.n_systems:
+            self._state = self._state[list(positions)] if positions else None
+
+
+_Init = Callable[[SimState, "_CallOnce"], OptimState]
+_Step = Callable[[OptimState, ModelInterface], OptimState]
+
+
+class _CallOnce:
+    """Answers its first question again: torch-sim's cell filters evaluate the start state a second time."""
+
+    def __init__(self, model: ModelInterface) -> None:
+        self._model = model
+        self._answer: dict[str, torch.Tensor] | None = None
+        self.device = model.device
+        self.dtype = model.dtype
+
+    def __call__(self, state: SimState) -> dict[str, torch.Tensor]:
+        if self._answer is None:
+            self._answer = self._model(state)
+        return self._answer
+
+
+def _fire(cell_filter: torch_sim.CellFilter | None) -> tuple[_Init, _Step]:
+    def init(start: SimState, model: _CallOnce) -> FireState:
+        # torch-sim marks a new structure by NaN velocities and treats it differently when it joins others. At rest, a
+        # structure halves its time step once: twice the time step at rest is the same start, whatever the batch.
+        state = torch_sim.fire_init(start, model, dt_start=0.2, cell_filter=cell_filter)
+        state.velocities = torch.zeros_like(state.velocities)
+        if cell_filter is not None:
+            state.cell_velocities = torch.zeros_like(state.cell_velocities)
+        return state
+
+    return init, torch_sim.fire_step
+
+
+def _lbfgs(cell_filter: torch_sim.CellFilter | None) -> tuple[_Init, _Step]:
+    init = partial(torch_sim.lbfgs_init, alpha=_START_STIFFNESS, step_size=1.0, cell_filter=cell_filter)
+    return init, _lbfgs_step
+
+
+def _lbfgs_step(state: LBFGSState, model: ModelInterface) -> LBFGSState:
+    """One step; the stiffness is what the last step showed, or the first guess where that showed none.
+
+    A pair of the history along which the energy curves downwards would lead uphill: it is blanked, which torch-sim
+    skips.
+    """
+    state = torch_sim.lbfgs_step(state, model)
+    curves_up = (state.s_history[:, -1] * state.y_history[:, -1]).sum(dim=(1, 2)) > 0  # (S,)
+    state.s_history[~curves_up, -1] = 0.0
+    state.y_history[~curves_up, -1] = 0.0
+    state.alpha = torch.where(curves_up, 0.0, _START_STIFFNESS).to(state.dtype)  # 0: from the history
+    return state

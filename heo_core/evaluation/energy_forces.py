@@ -1,0 +1,315 @@
+"""Benchmark energy-forces: errors of energies and forces, beside what knowing nothing would score.
+
+Which structures count: those with a usable prediction (no failure, finite energy and forces) and the reference label
+in question. All others are left out of every average, the baselines' included; `failed_count` says how many
+predictions were not usable, and each metric's n how many structures are behind it. Force statistics run over the
+force components of all these structures together, so a large cell weighs more; the cosine runs over atoms. Intervals
+are cluster bootstraps over chemical systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heo_core.evaluation.metrics import (
+    Statistic,
+    bootstrap_interval,
+    bootstrap_paired_difference,
+    fit_composition_baseline,
+    mae,
+    median_abs,
+    q95_abs,
+    ratio,
+    rmse,
+    root_ratio,
+    skill,
+    softening_slope,
+)
+from heo_core.records import Array, Metric, Prediction, Structure
+
+ENERGY_UNIT = "eV/atom"
+FORCE_UNIT = "eV/Å"
+
+# Below this length a reference force has no direction worth comparing, eV/Å.
+MIN_FORCE_FOR_COSINE = 0.05
+
+
+def is_usable(prediction: Prediction) -> bool:
+    """Whether the prediction has no failure and finite energy and forces."""
+    if prediction.failure is not None or prediction.energy_ev is None or prediction.forces_ev_per_ang is None:
+        return False
+    return bool(np.isfinite(prediction.energy_ev) and np.isfinite(prediction.forces_ev_per_ang).all())
+
+
+def compute_errors(structure: Structure, prediction: Prediction) -> dict[str, float | None]:
+    """Errors of one structure: energy per atom (predicted - reference), RMSE and MAE over its 3N force components.
+
+    None where the prediction is not usable or there is no reference label. ValueError if the shapes of the forces
+    differ.
+    """
+    energies = _Energies.collect([structure], [prediction])
+    forces = _Forces.collect([structure], [prediction])
+    return {
+        "energy_error_ev_per_atom": float(energies.errors[0]) if len(energies.errors) else None,
+        "forces_rmse_ev_per_ang": rmse(forces.errors),
+        "forces_mae_ev_per_ang": mae(forces.errors),
+    }
+
+
+def compute_metrics(
+    structures: Sequence[Structure],
+    predictions: Sequence[Prediction],
+    training: Sequence[Structure],
+    rng: np.random.Generator,
+) -> list[Metric]:
+    """All metrics of one model on labelled structures; predictions[i] belongs to structures[i].
+
+    training: the training split, on which alone the composition-only energy baseline is fitted (see
+    `fit_composition_baseline`); without an energy in it there is no baseline and no energy skill. The mean that
+    `energy_mean_removed_rmse` takes off is the mean error per atom over the evaluated structures. Skills: 1 - RMSE /
+    baseline's RMSE for energies, 1 - MAE / zero-force MAE for forces.
+    """
+    failed = sum(not is_usable(prediction) for prediction in predictions)
+    energies, forces = _Energies.collect(structures, predictions), _Forces.collect(structures, predictions)
+    return [
+        *(term.to_metric(energies.groups, rng) for term in _energy_terms(energies)),
+        Metric("energy_median_ev_per_atom", median_abs(energies.errors), ENERGY_UNIT, len(energies.groups)),
+        Metric("energy_q95_ev_per_atom", q95_abs(energies.errors), ENERGY_UNIT, len(energies.groups)),
+        _energy_mean_removed(energies).to_metric(energies.groups, rng),
+        *_energy_baseline_metrics(energies, training, rng),
+        *(term.to_metric(forces.groups, rng) for term in _force_terms(forces)),
+        Metric("forces_median_ev_per_ang", median_abs(forces.errors), FORCE_UNIT, len(forces.groups)),
+        Metric("forces_q95_ev_per_ang", q95_abs(forces.errors), FORCE_UNIT, len(forces.groups)),
+        _forces_cosine(forces, rng),
+        *(term.to_metric(forces.groups, rng) for term in _zero_force_terms(forces)),
+        Metric("failed_count", float(failed), "1", len(structures)),
+    ]
+
+
+def compare(
+    structures: Sequence[Structure],
+    baseline_predictions: Sequence[Prediction],
+    candidate_predictions: Sequence[Prediction],
+    rng: np.random.Generator,
+) -> list[Metric]:
+    """Paired differences, candidate's metric - baseline's metric, over the structures that both predicted.
+
+    Each has the name of the metric it is a difference of. Energies are compared raw, so a constant shift of the
+    candidate's energy scale counts as an error.
+    """
+    pairs = [
+        (structure, baseline, candidate)
+        for structure, baseline, candidate in zip(structures, baseline_predictions, candidate_predictions, strict=True)
+        if is_usable(baseline) and is_usable(candidate)
+    ]
+    shared = [structure for structure, _, _ in pairs]
+    baselines, candidates = [baseline for _, baseline, _ in pairs], [candidate for _, _, candidate in pairs]
+    energies, energies_candidate = _Energies.collect(shared, baselines), _Energies.collect(shared, candidates)
+    forces, forces_candidate = _Forces.collect(shared, baselines), _Forces.collect(shared, candidates)
+    return [
+        *_differences(_energy_terms(energies), _energy_terms(energies_candidate), energies.groups, rng),
+        *_differences(_force_terms(forces), _force_terms(forces_candidate), forces.groups, rng),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Energies:
+    """Energy errors per atom, (n_structures,), eV/atom, of the usable predictions of structures that have an energy."""
+
+    structures: list[Structure]
+    reference: Array
+    errors: Array
+
+    @classmethod
+    def collect(cls, structures: Sequence[Structure], predictions: Sequence[Prediction]) -> _Energies:
+        kept = [
+            (
+                structure,
+                structure.energy_ev / structure.n_atoms,
+                (prediction.energy_ev - structure.energy_ev) / structure.n_atoms,
+            )
+            for structure, prediction in zip(structures, predictions, strict=True)
+            if is_usable(prediction) and prediction.energy_ev is not None and structure.energy_ev is not None
+        ]
+        return cls(
+            [structure for structure, _, _ in kept],
+            np.array([energy for _, energy, _ in kept]),
+            np.array([error for *_, error in kept]),
+        )
+
+    @property
+    def groups(self) -> list[str]:
+        return [structure.chemical_system for structure in self.structures]
+
+
+@dataclass(frozen=True, eq=False)
+class _Forces:
+    """Forces of the usable predictions of structures that have forces, all atoms together: (n_atoms, 3), eV/Å.
+
+    owner: (n_atoms,), the number of each atom's structure. groups: one chemical system a structure.
+    """
+
+    groups: list[str]
+    owner: NDArray[np.intp]
+    predicted: Array
+    reference: Array
+
+    @classmethod
+    def collect(cls, structures: Sequence[Structure], predictions: Sequence[Prediction]) -> _Forces:
+        groups, predicted, reference = [], [np.empty((0, 3))], [np.empty((0, 3))]
+        for structure, prediction in zip(structures, predictions, strict=True):
+            if not is_usable(prediction) or prediction.forces_ev_per_ang is None or structure.forces_ev_per_ang is None:
+                continue
+            if prediction.forces_ev_per_ang.shape != structure.forces_ev_per_ang.shape:
+                msg = (
+                    f"{structure.immutable_id}: predicted forces of shape {prediction.forces_ev_per_ang.shape} "
+                    f"against {structure.forces_ev_per_ang.shape}; the shapes must be equal"
+                )
+                raise ValueError(msg)
+            groups.append(structure.chemical_system)
+            predicted.append(prediction.forces_ev_per_ang)
+            reference.append(structure.forces_ev_per_ang)
+        owner = np.repeat(np.arange(len(groups)), [len(forces) for forces in reference[1:]])
+        return cls(groups, owner, np.concatenate(predicted), np.concatenate(reference))
+
+    @property
+    def errors(self) -> Array:
+        return self.predicted - self.reference
+
+    def sum_by_structure(self, *components: Array) -> Array:
+        """Sum arrays (n_atoms, 3) over each structure: (n_structures, n_arrays)."""
+        n = len(self.groups)
+        return np.column_stack(
+            [np.bincount(self.owner, weights=values.sum(axis=1), minlength=n) for values in components]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Term:
+    """A metric before its interval: its value, and the sums per structure that a resample computes it from again."""
+
+    name: str
+    unit: str
+    value: float | None
+    sums: Array
+    statistic: Statistic
+
+    def to_metric(self, groups: Sequence[str], rng: np.random.Generator) -> Metric:
+        return Metric(
+            self.name,
+            self.value,
+            self.unit,
+            len(self.sums),
+            *bootstrap_interval(self.sums, groups, self.statistic, rng),
+        )
+
+
+def _differences(
+    baselines: list[_Term], candidates: list[_Term], groups: Sequence[str], rng: np.random.Generator
+) -> list[Metric]:
+    return [
+        Metric(
+            baseline.name,
+            None if baseline.value is None or candidate.value is None else candidate.value - baseline.value,
+            baseline.unit,
+            len(baseline.sums),
+            *bootstrap_paired_difference(baseline.sums, candidate.sums, groups, baseline.statistic, rng),
+        )
+        for baseline, candidate in zip(baselines, candidates, strict=True)
+    ]
+
+
+def _energy_terms(energies: _Energies) -> list[_Term]:
+    errors, ones = energies.errors, np.ones_like(energies.errors)
+    return [
+        _Term("energy_rmse_ev_per_atom", ENERGY_UNIT, rmse(errors), np.column_stack([errors**2, ones]), root_ratio),
+        _Term("energy_mae_ev_per_atom", ENERGY_UNIT, mae(errors), np.column_stack([np.abs(errors), ones]), ratio),
+    ]
+
+
+def _energy_mean_removed(energies: _Energies) -> _Term:
+    def standard_deviation(sums: Array) -> Array:
+        mean = sums[..., 1] / sums[..., 2]
+        return np.sqrt(np.maximum(sums[..., 0] / sums[..., 2] - mean**2, 0))
+
+    errors = energies.errors
+    value = rmse(errors - errors.mean()) if len(errors) else None
+    sums = np.column_stack([errors**2, errors, np.ones_like(errors)])
+    return _Term("energy_mean_removed_rmse_ev_per_atom", ENERGY_UNIT, value, sums, standard_deviation)
+
+
+def _energy_baseline_metrics(
+    energies: _Energies, training: Sequence[Structure], rng: np.random.Generator
+) -> list[Metric]:
+    names = ("mean_energy_baseline_rmse_ev_per_atom", "energy_skill")
+    if not any(structure.energy_ev is not None for structure in training):
+        return [Metric(names[0], None, ENERGY_UNIT, 0), Metric(names[1], None, "1", 0)]
+    errors = energies.errors
+    missed = fit_composition_baseline(training).predict(energies.structures) - energies.reference
+    terms = [
+        _Term(names[0], ENERGY_UNIT, rmse(missed), np.column_stack([missed**2, np.ones_like(missed)]), root_ratio),
+        _Term(
+            names[1],
+            "1",
+            skill(rmse(errors), rmse(missed)),
+            np.column_stack([errors**2, missed**2]),
+            lambda sums: 1 - root_ratio(sums),
+        ),
+    ]
+    return [term.to_metric(energies.groups, rng) for term in terms]
+
+
+def _force_terms(forces: _Forces) -> list[_Term]:
+    predicted, reference, errors, ones = forces.predicted, forces.reference, forces.errors, np.ones_like(forces.errors)
+    sums = forces.sum_by_structure
+    return [
+        _Term("forces_rmse_ev_per_ang", FORCE_UNIT, rmse(errors), sums(errors**2, ones), root_ratio),
+        _Term("forces_mae_ev_per_ang", FORCE_UNIT, mae(errors), sums(np.abs(errors), ones), ratio),
+        _Term(
+            "forces_softening_slope",
+            "1",
+            softening_slope(predicted, reference),
+            sums(predicted * reference, reference**2),
+            ratio,
+        ),
+    ]
+
+
+def _zero_force_terms(forces: _Forces) -> list[_Term]:
+    reference, errors, ones = forces.reference, forces.errors, np.ones_like(forces.errors)
+    absolute, sums = np.abs(reference), forces.sum_by_structure
+    return [
+        _Term("zero_force_rmse_ev_per_ang", FORCE_UNIT, rmse(reference), sums(reference**2, ones), root_ratio),
+        _Term("zero_force_mae_ev_per_ang", FORCE_UNIT, mae(reference), sums(absolute, ones), ratio),
+        _Term(
+            "forces_skill",
+            "1",
+            skill(mae(errors), mae(reference)),
+            sums(np.abs(errors), absolute),
+            lambda sums: 1 - ratio(sums),
+        ),
+    ]
+
+
+def _forces_cosine(forces: _Forces, rng: np.random.Generator) -> Metric:
+    """Mean cosine of the angle between predicted and reference force, over atoms with a reference |F| > 0.05 eV/Å.
+
+    A predicted force of zero has no direction and counts as cosine 0.
+    """
+    lengths = np.linalg.norm(forces.reference, axis=1) * np.linalg.norm(forces.predicted, axis=1)
+    dots = np.sum(forces.predicted * forces.reference, axis=1)
+    counted = np.linalg.norm(forces.reference, axis=1) > MIN_FORCE_FOR_COSINE
+    cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)[counted]
+    n = len(forces.groups)
+    sums = np.column_stack(
+        [np.bincount(forces.owner[counted], weights, minlength=n) for weights in (cosines, np.ones_like(cosines))]
+    )
+    involved = np.flatnonzero(sums[:, 1])
+    value = float(cosines.mean()) if len(cosines) else None
+    return _Term("forces_cosine", "1", value, sums[involved], ratio).to_metric(
+        [forces.groups[i] for i in involved], rng
+    )

@@ -1,0 +1,50 @@
+"""From our parameters to the arguments of `mace_run_train`; every default of MACE's that would surprise is set here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from heo_core.params import FinetuneParams
+
+MODEL_NAME = "finetuned"
+
+
+def make_mace_arguments(params: FinetuneParams, *, foundation: Path, folder: Path, device: str) -> list[str]:
+    """Arguments for finetuning `foundation` on folder/train.extxyz, judged by folder/validation.extxyz."""
+    options: dict[str, object] = {
+        "name": MODEL_NAME,
+        "foundation_model": foundation,
+        "train_file": folder / "train.extxyz",
+        "valid_file": folder / "validation.extxyz",
+        "energy_key": "REF_energy",
+        "forces_key": "REF_forces",
+        "work_dir": folder,
+        # MACE's default is a multihead replay that needs a download.
+        "multiheads_finetuning": False,
+        # MACE's default drops the elements that the training data lack: the model could then not run on new cations.
+        "foundation_model_elements": True,
+        "E0s": "foundation",
+        "lr": params.lr,
+        # A finetuning is short: it ends at a twentieth of its first learning rate, where the error settles.
+        "scheduler": "ExponentialLR",
+        "lr_scheduler_gamma": round(0.05 ** (1 / params.max_num_epochs), 6),
+        "max_num_epochs": params.max_num_epochs,
+        "batch_size": params.batch_size,
+        "valid_batch_size": params.batch_size,
+        "loss": params.loss,
+        "energy_weight": params.energy_weight,
+        "forces_weight": params.forces_weight,
+        # LeMat's stress is confirmed neither in sign nor in unit.
+        "stress_weight": 0.0,
+        "default_dtype": params.dtype,
+        "device": device,
+        "seed": params.seed,
+        "error_table": "PerAtomMAE",
+        "eval_interval": 1,
+        "num_workers": 0,
+        "plot": False,
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    if params.ema:
+        arguments += ["--ema", f"--ema_decay={params.ema_decay}"]
+    return [*arguments, "--save_cpu"]

@@ -1,0 +1,183 @@
+"""What the steps hand to each other: frozen records of plain values and numpy arrays, in ASE's units (eV, Å)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Digits kept by the content hash: far below any physical difference, far above the noise of a file format.
+_HASH_DECIMALS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A periodic cell, with reference labels where there are any.
+
+    lattice: (3, 3), rows are the lattice vectors, Å. positions: (n_atoms, 3), Cartesian, Å. species: one symbol an atom.
+    energy_ev: total energy of the cell. forces_ev_per_ang: (n_atoms, 3). stress_ev_per_ang3: (3, 3), ASE's sign.
+    """
+
+    lattice: Array
+    positions: Array
+    species: tuple[str, ...]
+    immutable_id: str
+    source: str
+    functional: str | None = None
+    fingerprint: str | None = None
+    energy_ev: float | None = None
+    forces_ev_per_ang: Array | None = None
+    stress_ev_per_ang3: Array | None = None
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms in the cell."""
+        return len(self.species)
+
+    @cached_property
+    def elements(self) -> tuple[str, ...]:
+        """Different elements, in alphabetical order."""
+        return tuple(sorted(set(self.species)))
+
+    @property
+    def chemical_system(self) -> str:
+        """Elements joined by hyphens, for example Co-Mg-O."""
+        return "-".join(self.elements)
+
+    @cached_property
+    def formula_reduced(self) -> str:
+        """Smallest whole-number formula, elements in alphabetical order, for example CoMgO2."""
+        counts = Counter(self.species)
+        divisor = gcd(*counts.values())
+        return "".join(
+            f"{element}{count // divisor if count > divisor else ''}" for element, count in sorted(counts.items())
+        )
+
+    @property
+    def volume_ang3(self) -> float:
+        """Volume of the cell, Å³."""
+        return float(abs(np.linalg.det(self.lattice)))
+
+    @property
+    def fmax_ev_per_ang(self) -> float | None:
+        """Length of the largest reference force, eV/Å; None without forces."""
+        if self.forces_ev_per_ang is None:
+            return None
+        return float(np.linalg.norm(self.forces_ev_per_ang, axis=1).max())
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Sha256 of geometry, labels and origin: the same row read twice is one structure."""
+        digest = hashlib.sha256()
+        for array in (self.lattice, self.positions, self.forces_ev_per_ang, self.stress_ev_per_ang3, self.energy_ev):
+            if array is not None:
+                # + 0.0 makes minus zero zero
+                digest.update((np.round(np.asarray(array, dtype="<f8"), _HASH_DECIMALS) + 0.0).tobytes())
+            digest.update(b"|")
+        digest.update("|".join([*self.species, self.immutable_id, self.source, self.functional or ""]).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model that can be loaded: its family, and for a file its path and the sha256 that the path must have.
+
+    elements: symbols that the model knows; empty when it knows all that pymatgen does.
+    """
+
+    family: str
+    reference: str
+    path: str | None
+    sha256: str | None
+    elements: tuple[str, ...] = ()
+    licence: str | None = None
+
+    def unknown_elements(self, species: tuple[str, ...] | list[str]) -> list[str]:
+        """Return those of the elements that this model does not know, sorted."""
+        return sorted(set(species) - set(self.elements)) if self.elements else []
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one structure. failure says why there is no number; then energy and forces are None."""
+
+    energy_ev: float | None
+    forces_ev_per_ang: Array | None
+    stress_ev_per_ang3: Array | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """How one structure relaxed, judged on its final state by our own check of forces and stress.
+
+    lattice (3, 3) and positions (n_atoms, 3) are the final state in Å, atoms in the order they were given and not wrapped into the cell.
+    force_calls counts every evaluation of the model for this structure, the first and the last included.
+    cell_fmax_ev_per_ang: largest row of V·stress/n_atoms, ASE's cell force at zero strain; 0 with a fixed cell.
+    energies_ev and fmaxes_ev_per_ang: one value a force call.
+    Without a final state (failure at the start) energies and arrays are None.
+    """
+
+    converged: bool
+    failure: str | None
+    force_calls: int
+    wall_s: float
+    energy_initial_ev: float | None
+    energy_final_ev: float | None
+    fmax_ev_per_ang: float | None
+    cell_fmax_ev_per_ang: float | None
+    lattice: Array | None
+    positions: Array | None
+    stress_ev_per_ang3: Array | None
+    energies_ev: tuple[float, ...] = ()
+    fmaxes_ev_per_ang: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkCase:
+    """One start structure of a relaxation benchmark and, where there is one, the structure it should relax to.
+
+    recipe: how the start was made (seed, rattle, cell), so that a row explains itself.
+    """
+
+    start: Structure
+    target: Structure | None
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of an evaluation: `<quantity>_<statistic>`, its unit, and a 95 % bootstrap interval where one was computed.
+
+    value is None where there is nothing to average; n is the number of structures behind it.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    n: int
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One evaluation of a training run on its validation split. epoch 0 is the foundation model before any step."""
+
+    epoch: int
+    train_loss: float | None
+    validation_loss: float
+    energy_rmse_ev_per_atom: float
+    energy_mae_ev_per_atom: float | None
+    forces_rmse_ev_per_ang: float
+    forces_mae_ev_per_ang: float | None
+    forces_q95_ev_per_ang: float | None
+    seconds: float | None

@@ -1,0 +1,180 @@
+"""The answer in plain words, made from numbers only: one statement a question."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from heo_core.reporting.cautions import Caution
+from heo_core.reporting.comparison import Change, Verdict, find_change, is_soft
+from heo_core.reporting.data import ReportData
+from heo_core.reporting.quantities import format_number, format_significant, get_quantity
+from heo_core.reporting.wording import count_nouns, join_words, name_model
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Whether the candidate is better than the baseline by one metric on one benchmark.
+
+    text is a whole sentence or two. difference and its interval are in `unit`, as people see them; None where there
+    is no number.
+    """
+
+    benchmark: str
+    kind: str
+    candidate: str
+    metric: str
+    title: str
+    verdict: Verdict
+    text: str
+    unit: str = ""
+    difference: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class _Question:
+    metric: str
+    subject: str
+    better_word: str
+    worse_word: str
+
+
+_QUESTIONS: dict[str, tuple[_Question, ...]] = {
+    "energy-forces": (
+        _Question("forces_rmse_ev_per_ang", "force error", "lower", "higher"),
+        _Question("energy_rmse_ev_per_atom", "energy error", "lower", "higher"),
+    ),
+    "rattle-relax": (
+        _Question("displacement_rmsd_mean_ang", "distance from the reference after relaxing", "smaller", "larger"),
+        _Question("success_at_100", "share of structures relaxed within 100 force calls", "higher", "lower"),
+    ),
+    "substitution-relax": (
+        _Question("reference_energy_mean_ev_per_atom", "relaxed energy under the common reference", "lower", "higher"),
+        _Question("success_at_100", "share of cells relaxed within 100 force calls", "higher", "lower"),
+    ),
+}
+
+
+def compute_statements(data: ReportData) -> list[Statement]:
+    """One statement for each benchmark, candidate and question, in the order of the page."""
+    if data.baseline is None:
+        return []
+    return [
+        _compute_statement(data, benchmark, kind, candidate, question)
+        for kind, questions in _QUESTIONS.items()
+        for benchmark in data.benchmarks_of_kind(kind)
+        for candidate in data.candidates
+        for question in questions
+    ]
+
+
+def compute_headline(data: ReportData, statements: list[Statement], cautions: list[Caution]) -> str:
+    """Return the whole answer in a few sentences: which way the questions went, and how many warnings are serious."""
+    parts = [_summarise(data, label, [s for s in statements if s.candidate == label]) for label in data.candidates]
+    if not any(parts):
+        return "There is nothing to compare yet."
+    serious = sum(caution.serious for caution in cautions)
+    if serious:
+        parts.append(f"Read {count_nouns(serious, 'serious warning')} before you use it.")
+    return " ".join(part for part in parts if part)
+
+
+_OUTCOMES: tuple[tuple[Verdict, str], ...] = (
+    ("better", "better than the baseline on {}"),
+    ("caution", "better with a caveat on {}"),
+    ("worse", "worse than the baseline on {}"),
+)
+
+
+def _summarise(data: ReportData, candidate: str, statements: list[Statement]) -> str:
+    counts = Counter(statement.verdict for statement in statements)
+    asked, undecided = counts.total() - counts["missing"], counts["undecided"]
+    if not asked:
+        return ""
+    questions, who = count_nouns(asked, "question"), name_model(data, candidate)
+    if undecided == asked:
+        return f"{who} and the baseline: the data do not decide any of {questions}."
+    parts = [words.format(counts[verdict]) for verdict, words in _OUTCOMES if counts[verdict]]
+    parts[0] += f" of {questions}"
+    return f"{who} is {join_words(parts)}{f'; the data do not decide {undecided}' if undecided else ''}."
+
+
+def _compute_statement(data: ReportData, benchmark: str, kind: str, candidate: str, question: _Question) -> Statement:
+    title = get_quantity(question.metric).title
+    change = find_change(data, benchmark, candidate, question.metric)
+    if change is None:
+        text = f"{name_model(data, candidate)}'s {question.subject} has no paired comparison with the baseline here."
+        return Statement(benchmark, kind, candidate, question.metric, title, "missing", text)
+    verdict, text = change.verdict, f"{name_model(data, candidate)}'s {_describe_change(change, question)}"
+    caveat = _find_caveat(data, benchmark, candidate, question.metric) if verdict == "better" else ""
+    if caveat:
+        verdict, text = "caution", f"{text} {caveat}"
+    return Statement(
+        benchmark=benchmark,
+        kind=kind,
+        candidate=candidate,
+        metric=question.metric,
+        title=title,
+        verdict=verdict,
+        text=text,
+        unit=change.quantity.unit,
+        difference=change.difference,
+        ci_low=change.low,
+        ci_high=change.high,
+    )
+
+
+def _describe_change(change: Change, question: _Question) -> str:
+    """Return "force error is 23 % lower (41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6, 36 structures)."."""
+    direction = question.better_word if change.improved else question.worse_word
+    lead = f"{question.subject} is {_describe_size(change, question.metric)} {direction}"
+    if change.difference == 0:
+        lead = f"{question.subject} is unchanged"
+    facts = f"({_describe_levels(change, question.metric)}, {{}}{count_nouns(change.n, 'structure')})"
+    if change.interval is None:
+        return f"{lead} {facts.format('')}, but no interval was computed, so this may be chance."
+    low, high = (format_number(bound, change.decimals, signed=True) for bound in change.interval)
+    told = f"{lead} {facts.format(f'95 % CI {low} to {high}, ')}."
+    return f"{told} The interval includes zero: the data do not decide." if change.verdict == "undecided" else told
+
+
+def _describe_size(change: Change, metric: str) -> str:
+    """Size of the change: per cent of the baseline for errors; an absolute number for shares and total energies."""
+    absolute = format_number(abs(change.difference), change.decimals)
+    if change.quantity.unit == "points":
+        return f"{absolute} percentage points"
+    if not change.before or get_quantity(metric).unit == "eV/atom":
+        return f"{absolute} {change.quantity.unit}".rstrip()
+    share = 100 * abs(change.difference / change.before)
+    return f"{format_number(share, 0 if share >= 1 else 1)} %"
+
+
+def _describe_levels(change: Change, metric: str) -> str:
+    """Both values and their difference; only the difference for total energies, which say little by themselves."""
+    difference = f"paired difference {format_number(change.difference, change.decimals, signed=True)}"
+    unit = get_quantity(metric).unit
+    if change.before is None or change.after is None or unit == "eV/atom":
+        return f"{difference} {change.quantity.unit}".rstrip()
+    before, after = (format_number(value, change.decimals) for value in (change.before, change.after))
+    return f"{f'{before} → {after} {unit}'.rstrip()}; {difference}"
+
+
+def _find_caveat(data: ReportData, benchmark: str, candidate: str, metric: str) -> str:
+    """Return why a gain by this metric is not yet a better model; empty when nothing speaks against it."""
+    if metric.startswith("success_"):
+        soft = any(is_soft(data, name, candidate) for name in data.benchmarks_of_kind("energy-forces"))
+        return "But the model is soft (see the warnings), and a softer model converges faster." if soft else ""
+    return _find_force_trap(data, benchmark, candidate) if metric.startswith("forces_") else ""
+
+
+def _find_force_trap(data: ReportData, benchmark: str, candidate: str) -> str:
+    reasons = []
+    zero = data.find_metric(candidate, benchmark, "zero_force_rmse_ev_per_ang")
+    own = data.find_metric(candidate, benchmark, "forces_rmse_ev_per_ang")
+    if zero is not None and own is not None and zero < own:
+        reasons.append(f"predicting zero force everywhere would score {format_significant(zero * 1000)} meV/Å")
+    if is_soft(data, benchmark, candidate):
+        reasons.append("the model is soft (see the warnings), and a softer model scores well on relaxed structures")
+    return f"But {join_words(reasons)}: a lower error alone does not make it the better potential." if reasons else ""

@@ -1,0 +1,146 @@
+"""What a page is built of: sections of figures, tables, facts and notes. Their text is raw; the template escapes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import plotly.graph_objects as go
+
+from heo_core.reporting.answer import Statement
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure with its caption; title is the caption's first words, height in pixels."""
+
+    key: str
+    title: str
+    caption: str
+    figure: go.Figure
+    height: int = 340
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Figures side by side where the window is wide enough; size: small, medium or wide."""
+
+    panels: list[Panel]
+    size: str = "medium"
+    kind: str = field(default="panels", init=False)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: its text, a smaller second line, what it is sorted by. formula: digits are subscripts."""
+
+    text: str
+    detail: str = ""
+    order: float | None = None
+    best: bool = False
+    formula: bool = False
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: header, unit below it, the group it belongs to, a hint, and whether it holds numbers."""
+
+    title: str
+    unit: str = ""
+    group: str = ""
+    hint: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table. colour: of the model, drawn before its name; aside: a yardstick, not a model, kept last."""
+
+    cells: list[Cell]
+    colour: str | None = None
+    aside: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be sorted by each column."""
+
+    key: str
+    title: str
+    columns: list[Column]
+    rows: list[Row]
+    caption: str = ""
+    folded: bool = False
+    kind: str = field(default="table", init=False)
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Neighbouring columns of one group, as (group, number of columns); empty when no column has one."""
+        spans: list[tuple[str, int]] = []
+        for column in self.columns:
+            if spans and spans[-1][0] == column.group:
+                spans[-1] = (column.group, spans[-1][1] + 1)
+            else:
+                spans.append((column.group, 1))
+        return spans if any(group for group, _ in spans) else []
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values, in two columns."""
+
+    title: str
+    rows: list[tuple[str, str]]
+    folded: bool = False
+    kind: str = field(default="facts", init=False)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section, with a line of explanation."""
+
+    title: str
+    text: str = ""
+    kind: str = field(default="heading", init=False)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What is not there, and the command that makes it."""
+
+    text: str
+    command: str
+    kind: str = field(default="missing", init=False)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Geometry of a small picture of a difference and its interval, in a box 200 wide with zero in the middle."""
+
+    low: float
+    value: float
+    high: float
+    better_left: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The statements of one benchmark."""
+
+    title: str
+    detail: str
+    statements: list[tuple[Statement, Interval | None]]
+    kind: str = field(default="answer", init=False)
+
+
+Block = Panels | Table | Facts | Heading | Missing | Answer
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page."""
+
+    key: str
+    title: str
+    lead: str
+    blocks: list[Block]

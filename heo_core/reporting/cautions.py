@@ -1,0 +1,307 @@
+"""What a reader must know before the numbers are believed, found in them and said in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from heo_core.reporting.comparison import Verdict, find_change, is_soft
+from heo_core.reporting.data import ReportData, as_number, as_text, is_true
+from heo_core.reporting.quantities import format_significant
+from heo_core.reporting.wording import count_nouns, format_percent, join_words, name_model
+
+FEW_STRUCTURES = 30
+END_POINT_FMAX_EV_PER_ANG = 0.05
+_MANY_END_POINTS = 0.5
+_SCALE_RATIO = 3.0
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Something to know before the numbers are believed. serious: it can turn the answer round."""
+
+    code: str
+    serious: bool
+    title: str
+    text: str
+
+
+def compute_cautions(data: ReportData) -> list[Caution]:
+    """Return everything a reader must be told without asking, the serious ones first."""
+    finders = (
+        _find_softening,
+        _find_zero_force,
+        _find_forgetting,
+        _find_energy_losses,
+        _find_failed_training,
+        _find_leaks,
+        _find_surrogate,
+        _find_energy_scale,
+        _find_mixed_functionals,
+        _find_end_points,
+        _find_failures,
+        _find_unconverged,
+        _find_few_structures,
+        _find_missing_reference,
+        _find_training_limits,
+        _find_left_out,
+    )
+    cautions = [caution for finder in finders for caution in finder(data)]
+    return sorted(cautions, key=lambda caution: not caution.serious)
+
+
+def _labels(data: ReportData) -> list[str]:
+    return [str(label) for label in data.models["label"]]
+
+
+def _find_softening(data: ReportData) -> Iterator[Caution]:
+    for benchmark in data.benchmarks_of_kind("energy-forces"):
+        base = data.find_metric(str(data.baseline), benchmark, "forces_softening_slope")
+        for label in _labels(data):
+            slope = data.find_metric(label, benchmark, "forces_softening_slope")
+            if slope is None or not is_soft(data, benchmark, label):
+                continue
+            is_candidate = label != data.baseline
+            softer = is_candidate and base is not None and slope < base
+            against = f"; the baseline's is {base:.3f}" if is_candidate and base is not None else ""
+            yield Caution(
+                "softer",
+                is_candidate,
+                f"{name_model(data, label)} is {'softer' if softer else 'soft'}",
+                f"On {benchmark} the forces that {label} predicts are {format_percent(1 - slope)} too small "
+                f"(softening slope {slope:.3f}{against}).{_undecided_slope(data, benchmark, label)} A soft potential "
+                "looks good on relaxed structures and converges faster, and still gives wrong barriers, phonons "
+                "and dynamics.",
+            )
+
+
+def _undecided_slope(data: ReportData, benchmark: str, label: str) -> str:
+    change = find_change(data, benchmark, label, "forces_softening_slope")
+    if change is None or change.interval is None or not change.interval[0] <= 0 <= change.interval[1]:
+        return ""
+    return " The interval of the change of slope includes zero, so the change may be chance."
+
+
+def _find_zero_force(data: ReportData) -> Iterator[Caution]:
+    for benchmark in data.benchmarks_of_kind("energy-forces"):
+        losers: dict[str, str] = {}
+        for label in _labels(data):
+            own = data.find_metric(label, benchmark, "forces_rmse_ev_per_ang")
+            zero = data.find_metric(label, benchmark, "zero_force_rmse_ev_per_ang")
+            if own is not None and zero is not None and own > zero:
+                losers[label] = (
+                    f"{label} {format_significant(own * 1000)} against {format_significant(zero * 1000)} meV/Å"
+                )
+        if losers:
+            yield Caution(
+                "zero-force",
+                any(label in losers for label in data.candidates),
+                "Worse than predicting no force at all",
+                f"On {benchmark} a model that always answers zero force has the lower force error: "
+                f"{join_words(list(losers.values()))}. Where forces are this small, a lower force error can simply "
+                "mean a flatter potential.",
+            )
+
+
+def _find_forgetting(data: ReportData) -> Iterator[Caution]:
+    for candidate in data.candidates:
+        verdicts: dict[Verdict, list[str]] = {"better": [], "worse": [], "undecided": []}
+        for benchmark in data.benchmarks_of_kind("energy-forces"):
+            change = find_change(data, benchmark, candidate, "forces_rmse_ev_per_ang")
+            if change is not None:
+                verdicts[change.verdict].append(benchmark)
+        if verdicts["worse"]:
+            gained = f", although it went down on {join_words(verdicts['better'])}" if verdicts["better"] else ""
+            fault = "forgets" if gained else "has larger force errors"
+            text = f"The force error of {candidate} went up on {join_words(verdicts['worse'])}{gained}."
+            yield Caution("forgets", True, f"{name_model(data, candidate)} {fault}", text)
+
+
+def _find_energy_losses(data: ReportData) -> Iterator[Caution]:
+    for benchmark in data.benchmarks_of_kind("energy-forces"):
+        for candidate in data.candidates:
+            change = find_change(data, benchmark, candidate, "energy_rmse_ev_per_atom")
+            if change is None or change.verdict != "worse":
+                continue
+            rise = f"by {format_significant(change.difference)}"
+            if change.before is not None and change.after is not None:
+                rise = f"from {format_significant(change.before)} to {format_significant(change.after)}"
+            text = f"On {benchmark} the energy error of {candidate} rose {rise} meV/atom; its interval excludes zero."
+            yield Caution("energies-worse", True, "Energies got worse", text)
+
+
+def _find_failed_training(data: ReportData) -> Iterator[Caution]:
+    for run in data.training_runs.to_dict("records"):
+        failure = as_text(run["failure"])
+        if failure:
+            yield Caution("training-failed", True, "A training run failed", f"{run['label']}: {failure}")
+
+
+def _find_leaks(data: ReportData) -> Iterator[Caution]:
+    parts = {split: set(rows["formula_reduced"]) for split, rows in data.structures.groupby("split")}
+    shared = parts.get("train", set()) & parts.get("test", set())
+    if shared:
+        yield Caution(
+            "leaks",
+            True,
+            "Training and test share formulas",
+            f"{count_nouns(len(shared), 'formula')} of the test split also {'stands' if len(shared) == 1 else 'stand'} "
+            "in the training split, so test errors are too good. Curate with group_by = chemical_system or formula.",
+        )
+
+
+def _find_surrogate(data: ReportData) -> Iterator[Caution]:
+    if data.dataset is None or data.dataset.get("label_kind") != "surrogate":
+        return
+    functionals = join_words([str(name) for name in data.dataset.get("functionals") or []])
+    origin = f" ({functionals})" if functionals else ""
+    yield Caution(
+        "surrogate",
+        False,
+        "Surrogate labels, not DFT",
+        f"The reference energies and forces come from another machine-learning potential{origin}, not from DFT. Errors "
+        "here say how well the models follow that potential, not how well they follow nature.",
+    )
+
+
+def _find_energy_scale(data: ReportData) -> Iterator[Caution]:
+    for benchmark in data.benchmarks_of_kind("energy-forces"):
+        for label in _labels(data):
+            whole = data.find_metric(label, benchmark, "energy_rmse_ev_per_atom")
+            removed = data.find_metric(label, benchmark, "energy_mean_removed_rmse_ev_per_atom")
+            if whole is None or removed is None or whole <= _SCALE_RATIO * removed:
+                continue
+            shift = f"{format_significant(whole * 1000)} meV/atom as it is, {format_significant(removed * 1000)}"
+            yield Caution(
+                "energy-scale",
+                label != data.baseline,
+                "Another energy scale",
+                f"On {benchmark} most of the energy error of {label} is one constant shift: {shift} once the mean is "
+                "taken off. Model and labels count energies from different zeros; compare the error with the mean "
+                "removed.",
+            )
+
+
+def _find_mixed_functionals(data: ReportData) -> Iterator[Caution]:
+    functionals = [str(name) for name in (data.dataset or {}).get("functionals") or []]
+    if len(functionals) > 1:
+        text = f"The dataset mixes {join_words(functionals)}; their energies do not share one scale."
+        yield Caution("mixed-functionals", False, "Labels of several functionals", text)
+
+
+def _find_end_points(data: ReportData) -> Iterator[Caution]:
+    rows = data.structures
+    share = compute_end_point_share(rows[rows["split"] == "test"])
+    if share is not None and share > _MANY_END_POINTS and data.benchmarks_of_kind("energy-forces"):
+        yield Caution(
+            "end-points",
+            False,
+            "Mostly relaxed structures",
+            f"{format_percent(share)} of the test structures have no reference force above 50 meV/Å. Force errors on "
+            "relaxed structures reward flat potentials; judge stiffness by the softening slope and by structures away "
+            "from equilibrium.",
+        )
+
+
+def _find_failures(data: ReportData) -> Iterator[Caution]:
+    for frame in (data.predictions, data.relaxations):
+        for benchmark, rows in frame.groupby("benchmark", sort=False):
+            failed = rows["failure"].notna()
+            if failed.any():
+                reasons = [
+                    f"{reason} ({n})" for reason, n in rows.loc[failed, "failure"].value_counts().head(3).items()
+                ]
+                yield Caution(
+                    "failures",
+                    False,
+                    "Failed structures",
+                    f"In {benchmark}, {_count_by_model(rows, failed)} failed: {join_words(reasons)}. They are counted, "
+                    "never taken for a zero; errors are averages over the others.",
+                )
+
+
+def _find_unconverged(data: ReportData) -> Iterator[Caution]:
+    for benchmark, rows in data.relaxations.groupby("benchmark", sort=False):
+        stopped = rows["failure"].isna() & ~is_true(rows["converged"])
+        if stopped.any():
+            yield Caution(
+                "not-converged",
+                False,
+                "Not all relaxations converged",
+                f"In {benchmark}, {_count_by_model(rows, stopped)} did not come below the force limit in the force "
+                "calls "
+                "allowed; their final energies and distances are not those of a minimum.",
+            )
+
+
+def _count_by_model(rows: pd.DataFrame, chosen: pd.Series) -> str:
+    """Return "2 of 8 structures under a and 1 of 8 structures under b", for the models with any."""
+    parts = []
+    for label, n_chosen in rows.loc[chosen, "label"].value_counts(sort=False).items():
+        parts.append(f"{n_chosen} of {count_nouns(int((rows['label'] == label).sum()), 'structure')} under {label}")
+    return join_words(parts)
+
+
+def _find_few_structures(data: ReportData) -> Iterator[Caution]:
+    sizes = {}
+    for benchmark, rows in data.metrics.groupby("benchmark", sort=False):
+        numbers = pd.to_numeric(rows["n"], errors="coerce").dropna()
+        if len(numbers) and numbers.max() < FEW_STRUCTURES:
+            sizes[str(benchmark)] = int(numbers.max())
+    if sizes:
+        listed = join_words([f"{count_nouns(n, 'structure')} in {benchmark}" for benchmark, n in sizes.items()])
+        yield Caution(
+            "few-structures",
+            False,
+            "Few structures",
+            f"There are only {listed}. Intervals from fewer than {FEW_STRUCTURES} structures are rough; run more "
+            "before deciding.",
+        )
+
+
+def _find_missing_reference(data: ReportData) -> Iterator[Caution]:
+    for benchmark in data.benchmarks_of_kind("substitution-relax"):
+        rows = data.relaxations[data.relaxations["benchmark"] == benchmark]
+        if len(rows) and pd.to_numeric(rows["reference_energy_ev_per_atom"], errors="coerce").isna().all():
+            yield Caution(
+                "no-reference",
+                False,
+                "No common reference",
+                f"The relaxed cells of {benchmark} were not evaluated under one reference model, so the energies of "
+                "different models are not compared: each counts from its own zero.",
+            )
+
+
+def _find_training_limits(data: ReportData) -> Iterator[Caution]:
+    for label, rows in data.epochs.groupby("label", sort=False):
+        best = data.training_runs.loc[data.training_runs["label"] == label, "best_epoch"]
+        number = as_number(best.iloc[0]) if len(best) else None
+        if number == 0:
+            text = f"No epoch of {label} was better on the validation split than the foundation model it started from."
+            yield Caution("no-gain", True, "Training did not help", text)
+        elif number is not None and number == as_number(rows["epoch"].max()):
+            text = f"The best epoch of {label} is its last: errors may still be falling, and more epochs may help."
+            yield Caution("still-improving", False, "Training stopped early", text)
+
+
+def _find_left_out(data: ReportData) -> Iterator[Caution]:
+    for run in data.training_runs.to_dict("records"):
+        left_out = run["left_out"] if isinstance(run["left_out"], dict) else {}
+        reasons = [f"{reason} ({n})" for reason, n in left_out.items() if n]
+        if reasons:
+            yield Caution(
+                "left-out",
+                False,
+                "Structures left out of training",
+                f"Left out of the training of {run['label']}: {join_words(reasons)}.",
+            )
+
+
+def compute_end_point_share(structures: pd.DataFrame) -> float | None:
+    """Share of structures whose largest reference force is below 0.05 eV/Å; None without forces."""
+    forces = pd.to_numeric(structures["fmax_ev_per_ang"], errors="coerce").to_numpy(dtype=float)
+    forces = forces[np.isfinite(forces)]
+    return float((forces < END_POINT_FMAX_EV_PER_ANG).mean()) if forces.size else None

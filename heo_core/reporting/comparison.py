@@ -1,0 +1,84 @@
+"""One paired difference between two models, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from heo_core.reporting.data import ReportData, as_number
+from heo_core.reporting.quantities import Quantity, choose_decimals, get_difference_quantity
+
+Verdict = Literal["better", "caution", "worse", "undecided", "missing"]
+
+SOFT_SLOPE = 0.9
+SOFTER_BY = 0.02
+
+
+@dataclass(frozen=True)
+class Change:
+    """One paired difference in the units that people see; before and after are the two models' own values."""
+
+    quantity: Quantity
+    difference: float
+    n: int
+    low: float | None
+    high: float | None
+    before: float | None
+    after: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the difference; None when none was computed."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def improved(self) -> bool:
+        """Whether the difference points the good way, decided or not."""
+        return self.difference < 0 if self.quantity.better == "lower" else self.difference > 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Better or worse only when the interval excludes zero."""
+        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+            return "undecided"
+        return "better" if self.improved else "worse"
+
+    @property
+    def decimals(self) -> int:
+        """Decimals for all numbers of a sentence, by the interval's half width; no bound beside zero rounds to it."""
+        if self.interval is None:
+            return choose_decimals(abs(self.difference))
+        decimals = choose_decimals((self.interval[1] - self.interval[0]) / 2)
+        while decimals < 4 and any(bound != 0 and round(bound, decimals) == 0 for bound in self.interval):
+            decimals += 1
+        return decimals
+
+
+def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -> Change | None:
+    """Return the paired difference of a candidate to the baseline; None when it is missing or not a number."""
+    rows = data.comparisons
+    found = rows[(rows["benchmark"] == benchmark) & (rows["candidate"] == candidate) & (rows["name"] == metric)]
+    found = found[found["baseline"] == data.baseline]
+    value = as_number(found["value"].iloc[0]) if len(found) else None
+    if value is None:
+        return None
+    quantity, row = get_difference_quantity(metric), found.iloc[0]
+    scaled = [
+        None if number is None else number * quantity.factor
+        for number in (
+            as_number(row["ci_low"]),
+            as_number(row["ci_high"]),
+            data.find_metric(str(data.baseline), benchmark, metric),
+            data.find_metric(candidate, benchmark, metric),
+        )
+    ]
+    return Change(quantity, value * quantity.factor, int(as_number(row["n"]) or 0), *scaled)
+
+
+def is_soft(data: ReportData, benchmark: str, label: str) -> bool:
+    """Return whether the slope is below 0.9, or below 1 and more than 0.02 below the baseline's."""
+    slope = data.find_metric(label, benchmark, "forces_softening_slope")
+    if slope is None or slope >= 1:
+        return False
+    base = data.find_metric(str(data.baseline), benchmark, "forces_softening_slope")
+    return slope < SOFT_SLOPE or (label != data.baseline and base is not None and base - slope > SOFTER_BY)

@@ -1,0 +1,207 @@
+"""What a report is made of. The flow fills it from the database; figures, answers and the page only read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "models": (
+        "label",
+        "name",
+        "version",
+        "family",
+        "role",
+        "parent",
+        "sha256",
+        "licence",
+        "dataset",
+        "n_elements",
+        "created_at",
+    ),
+    "rejections": ("rule", "n_rejected", "example_ids"),
+    "splits": ("split", "n_structures", "n_formulas", "n_chemical_systems"),
+    "structures": (
+        "structure_id",
+        "immutable_id",
+        "formula_reduced",
+        "chemical_system",
+        "elements",
+        "n_elements",
+        "n_atoms",
+        "split",
+        "source",
+        "energy_ev_per_atom",
+        "fmax_ev_per_ang",
+        "volume_per_atom_ang3",
+    ),
+    "training_runs": (
+        "label",
+        "foundation",
+        "dataset",
+        "state",
+        "failure",
+        "n_train",
+        "n_validation",
+        "left_out",
+        "best_epoch",
+        "wall_s",
+        "device",
+        "params",
+        "versions",
+    ),
+    "epochs": (
+        "label",
+        "epoch",
+        "train_loss",
+        "validation_loss",
+        "energy_rmse_ev_per_atom",
+        "energy_mae_ev_per_atom",
+        "forces_rmse_ev_per_ang",
+        "forces_mae_ev_per_ang",
+        "forces_q95_ev_per_ang",
+        "seconds",
+    ),
+    "benchmarks": ("benchmark", "kind", "version", "n_cases", "reference", "params"),
+    "metrics": ("label", "benchmark", "kind", "name", "value", "unit", "n", "ci_low", "ci_high"),
+    "comparisons": (
+        "benchmark",
+        "kind",
+        "baseline",
+        "candidate",
+        "name",
+        "value",
+        "unit",
+        "n",
+        "ci_low",
+        "ci_high",
+    ),
+    "predictions": (
+        "label",
+        "benchmark",
+        "structure_id",
+        "immutable_id",
+        "formula_reduced",
+        "n_atoms",
+        "energy_reference_ev_per_atom",
+        "energy_predicted_ev_per_atom",
+        "forces_rmse_ev_per_ang",
+        "forces_mae_ev_per_ang",
+        "failure",
+    ),
+    "force_components": ("label", "structure_id", "immutable_id", "reference_ev_per_ang", "predicted_ev_per_ang"),
+    "relaxations": (
+        "label",
+        "benchmark",
+        "kind",
+        "case_index",
+        "case_id",
+        "formula_reduced",
+        "n_atoms",
+        "rattle_ang",
+        "converged",
+        "failure",
+        "force_calls",
+        "fmax_ev_per_ang",
+        "cell_fmax_ev_per_ang",
+        "energy_final_ev_per_atom",
+        "reference_energy_ev_per_atom",
+        "displacement_rmsd_ang",
+        "volume_change_fraction",
+        "energy_above_unrattled_ev_per_atom",
+        "energies_ev",
+        "fmaxes_ev_per_ang",
+    ),
+}
+"""Columns of each frame of `ReportData`; the units are in the names."""
+
+
+def make_frame(name: str, rows: list[dict[str, Any]] | None = None) -> pd.DataFrame:
+    """Return the rows as the frame `name` of `ReportData`, with all its columns; KeyError for an unknown name."""
+    return pd.DataFrame(rows or [], columns=list(COLUMNS[name]))
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything that a report shows. Every frame has the columns that `COLUMNS` names and may be empty.
+
+    models: in comparison order, the baseline first; role is "baseline" or "candidate".
+    dataset: None, or label, source_uri, source_revision, licence, citation, label_kind ("surrogate" or "dft"),
+    functionals, n_scanned, n_kept and params.
+    epochs: epoch 0 is the foundation model before training.
+    comparisons: value is candidate minus baseline on paired structures.
+    force_components: a seeded subsample.
+    ValueError when a frame lacks a column.
+    """
+
+    title: str
+    generated_at: datetime
+    heo_version: str
+    dataset: dict[str, Any] | None = None
+    models: pd.DataFrame = field(default_factory=lambda: make_frame("models"))
+    rejections: pd.DataFrame = field(default_factory=lambda: make_frame("rejections"))
+    splits: pd.DataFrame = field(default_factory=lambda: make_frame("splits"))
+    structures: pd.DataFrame = field(default_factory=lambda: make_frame("structures"))
+    training_runs: pd.DataFrame = field(default_factory=lambda: make_frame("training_runs"))
+    epochs: pd.DataFrame = field(default_factory=lambda: make_frame("epochs"))
+    benchmarks: pd.DataFrame = field(default_factory=lambda: make_frame("benchmarks"))
+    metrics: pd.DataFrame = field(default_factory=lambda: make_frame("metrics"))
+    comparisons: pd.DataFrame = field(default_factory=lambda: make_frame("comparisons"))
+    predictions: pd.DataFrame = field(default_factory=lambda: make_frame("predictions"))
+    force_components: pd.DataFrame = field(default_factory=lambda: make_frame("force_components"))
+    relaxations: pd.DataFrame = field(default_factory=lambda: make_frame("relaxations"))
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if item.name not in COLUMNS:
+                continue
+            missing = [column for column in COLUMNS[item.name] if column not in getattr(self, item.name).columns]
+            if missing:
+                raise ValueError(f"frame {item.name} of the report lacks {', '.join(missing)}")
+
+    @property
+    def baseline(self) -> str | None:
+        """Label of the model that the others are compared with; None without models."""
+        if self.models.empty:
+            return None
+        marked = self.models.loc[self.models["role"] == "baseline", "label"]
+        return str(marked.iloc[0] if len(marked) else self.models["label"].iloc[0])
+
+    @property
+    def candidates(self) -> list[str]:
+        """Labels of all other models, in comparison order."""
+        return [str(label) for label in self.models["label"] if label != self.baseline]
+
+    def benchmarks_of_kind(self, kind: str) -> list[str]:
+        """Names of the benchmarks of one kind, in the order of the benchmarks frame, then of the metrics."""
+        names = [
+            str(name)
+            for frame in (self.benchmarks, self.metrics)
+            for name in frame.loc[frame["kind"] == kind, "benchmark"]
+        ]
+        return list(dict.fromkeys(names))
+
+    def find_metric(self, label: str, benchmark: str, name: str) -> float | None:
+        """Value of one metric; None when it is missing or not a number."""
+        rows = self.metrics
+        found = rows.loc[(rows["label"] == label) & (rows["benchmark"] == benchmark) & (rows["name"] == name), "value"]
+        return as_number(found.iloc[0]) if len(found) else None
+
+
+def as_number(value: Any) -> float | None:  # noqa: ANN401
+    """Return a finite float, or None for None, NaN, infinities and what is no number."""
+    number = pd.to_numeric(value, errors="coerce")
+    return float(number) if pd.notna(number) and abs(float(number)) != float("inf") else None
+
+
+def as_text(value: Any) -> str | None:  # noqa: ANN401
+    """Return the value as text, or None where a frame holds None or NaN."""
+    return None if value is None or (isinstance(value, float) and pd.isna(value)) or value is pd.NA else str(value)
+
+
+def is_true(values: pd.Series) -> pd.Series:
+    """Return a mask of the values that are true; None and NaN are not."""
+    return values.astype("boolean").fillna(value=False).astype(bool)

@@ -1,0 +1,54 @@
+"""Every figure of the report: pure functions from data frames to plotly figures.
+
+Frames have the columns of `heo_core.reporting.data.COLUMNS`; energies and forces are drawn in meV. Figures carry no
+title: the page gives each a caption. Text from the data goes through `plain` or `formula_markup`, because plotly
+reads tags in labels. A frame without a drawable row gives a figure without traces.
+"""
+
+from heo_core.reporting.figures.dataset import (
+    plot_cell_sizes,
+    plot_composition,
+    plot_element_counts,
+    plot_periodic_table,
+    plot_reference_forces,
+    plot_rejections,
+)
+from heo_core.reporting.figures.energy_forces import (
+    count_outside_force_parity,
+    plot_energy_parity,
+    plot_energy_residuals,
+    plot_error_distribution,
+    plot_force_parity,
+)
+from heo_core.reporting.figures.relaxation import (
+    compute_energy_differences,
+    plot_convergence,
+    plot_displacement,
+    plot_energy_descent,
+    plot_fmax_descent,
+    plot_paired_energy_differences,
+    plot_volume_change,
+)
+from heo_core.reporting.figures.training import plot_training_curves
+
+__all__ = [
+    "compute_energy_differences",
+    "count_outside_force_parity",
+    "plot_cell_sizes",
+    "plot_composition",
+    "plot_convergence",
+    "plot_displacement",
+    "plot_element_counts",
+    "plot_energy_descent",
+    "plot_energy_parity",
+    "plot_energy_residuals",
+    "plot_error_distribution",
+    "plot_fmax_descent",
+    "plot_force_parity",
+    "plot_paired_energy_differences",
+    "plot_periodic_table",
+    "plot_reference_forces",
+    "plot_rejections",
+    "plot_training_curves",
+    "plot_volume_change",
+]

@@ -1,0 +1,110 @@
+"""The report as one HTML page that opens offline: it loads nothing, and no text of the data becomes markup or code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import plotly.graph_objects as go
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from heo_core.reporting.answer import compute_headline, compute_statements
+from heo_core.reporting.blocks import Panels
+from heo_core.reporting.cautions import compute_cautions
+from heo_core.reporting.data import ReportData
+from heo_core.reporting.palette import assign_styles, formula_markup
+from heo_core.reporting.sections import build_answers, build_sections
+
+_FOLDER = Path(__file__).parent
+# The space before a unit, and those around an arrow between two numbers: no line should break there.
+_LOOSE_UNIT = re.compile(r"(?<=\d) (?=%|m?eV|Å|→)|(?<=→) (?=\S)")
+
+
+def render_page(data: ReportData) -> str:
+    r"""Return the whole report as one self-contained HTML page.
+
+    Every string of the data is escaped: by jinja2 in the text, by `plain` in the figures, and `<` by \u003c in
+    embedded JSON. A content security policy names the two scripts by their hashes, so that no other script could run
+    and nothing could be fetched.
+    """
+    statements = compute_statements(data)
+    cautions = compute_cautions(data)
+    sections = build_sections(data)
+    script, plotly_script = _read("page.js"), get_plotlyjs()
+    figures = {
+        panel.key: _to_json(panel.figure)
+        for section in sections
+        for block in section.blocks
+        if isinstance(block, Panels)
+        for panel in block.panels
+    }
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            data=data,
+            headline=compute_headline(data, statements, cautions),
+            answers=build_answers(data, statements),
+            cautions=cautions,
+            sections=sections,
+            figures=figures,
+            styles=assign_styles(data.models),
+            css=Markup(_read("page.css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            plotly_script=Markup(plotly_script),  # noqa: S704
+            script_hashes=[_hash_script(script), _hash_script(plotly_script)],
+        )
+    )
+
+
+def write_page(html: str, path: Path) -> Path:
+    """Write the page in one piece: a reader sees the old page or the new one, never half. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(html)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["glue"] = lambda text: _LOOSE_UNIT.sub("\N{NO-BREAK SPACE}", text)
+    environment.filters["formula"] = lambda text: Markup(formula_markup(text))  # noqa: S704
+    return environment
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _to_json(figure: go.Figure) -> Markup:
+    """JSON of a figure that can stand inside a script element: no sign in it can end the element or open a tag."""
+    text = str(figure.to_json())
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704
+
+
+def _hash_script(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -1,0 +1,1 @@
+"""Structures to start from: parent crystals, site filling, supercells, rattle and strain."""
