@@ -482,7 +482,7 @@ def newest_checkpoint(work: Path) -> Path:
 def resume(work: Path, out: Path, *, epochs: int, lr: float, decay: float) -> Path:
     """Continue an interrupted run from its newest checkpoint with another learning rate, then install the model.
 
-    MACE takes the learning rate and its decay from the checkpoint and not from its arguments, so they are written there.
+    MACE takes the learning rate and its decay from the checkpoint, not from its arguments, so they are written there.
     """
     import torch
 

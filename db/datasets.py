@@ -18,7 +18,7 @@ from heo_core.records import Structure
 
 
 def make_key(params: CurationParams, source_revision: str) -> str:
-    """What makes a dataset this one: its parameters and what its source held."""
+    """Return what makes a dataset this one: its parameters and what its source held."""
     return hash_json({"params": params.model_dump(mode="json"), "source_revision": source_revision})
 
 
@@ -83,7 +83,7 @@ def _add_members(session: Session, dataset_id: int, curated: CuratedDataset) -> 
 
 
 def load_split(session: Session, dataset_id: int, split: str) -> dict[int, Structure]:
-    """Structures of one split by id, in a fixed order (that of their content hashes, whatever order they were stored in)."""
+    """Structures of one split by id, in the order of their content hashes, whatever order they were stored in."""
     query = (
         select(StructureRow)
         .join(DatasetMember, DatasetMember.structure_id == StructureRow.id)
@@ -123,7 +123,7 @@ def count_splits(session: Session, dataset_id: int) -> list[dict[str, Any]]:
         .order_by(func.count().desc())
     )
     names = ("split", "n_structures", "n_formulas", "n_chemical_systems")
-    return [dict(zip(names, row, strict=True)) for row in session.execute(query).tuples()]
+    return [dict(zip(names, row, strict=True)) for row in session.execute(query)]
 
 
 def list_rejections(session: Session, dataset_id: int) -> list[dict[str, Any]]:

@@ -46,7 +46,8 @@ def session_scope(url: str) -> Iterator[Session]:
 def exclusive(url: str, key: str) -> Iterator[bool]:
     """Hold the database-wide lock named key; wait for it if another process holds it.
 
-    Yields whether it had to wait. Postgres frees the lock when the holder's connection ends, so that a killed process blocks nobody.
+    Yields whether it had to wait. Postgres frees the lock when the holder's connection ends: a killed process blocks
+    nobody.
     """
     with get_engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         name = {"key": key}

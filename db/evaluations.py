@@ -214,7 +214,7 @@ def update_relaxations(session: Session, evaluation_id: int, rows: Mapping[int, 
 def load_reference_energies(session: Session, evaluation_id: int) -> dict[int, float | None]:
     """Energies of the final states under the benchmark's common reference, eV, by case index."""
     query = select(RelaxationRow.case_index, RelaxationRow.reference_energy_ev)
-    return dict(session.execute(query.where(RelaxationRow.evaluation_id == evaluation_id)).tuples().all())
+    return dict(session.execute(query.where(RelaxationRow.evaluation_id == evaluation_id)).all())
 
 
 def complete_evaluation(session: Session, evaluation_id: int, metrics: Sequence[MetricRecord], wall_s: float) -> None:
@@ -247,7 +247,7 @@ def list_metrics(session: Session, evaluation_ids: Sequence[int]) -> list[dict[s
             "unit": metric.unit,
             "n": metric.n,
         }
-        for metric, benchmark, model in session.execute(query).tuples()
+        for metric, benchmark, model in session.execute(query)
     ]
 
 

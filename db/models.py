@@ -102,7 +102,7 @@ def list_models(session: Session) -> list[dict[str, Any]]:
             "sha256": model.sha256,
             "created": model.created_at,
         }
-        for model, origin, dataset in session.execute(query).tuples()
+        for model, origin, dataset in session.execute(query)
     ]
 
 

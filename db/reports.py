@@ -106,7 +106,7 @@ def _load_evaluations(session: Session, model_ids: Sequence[int]) -> _Evaluation
         .where(Evaluation.model_version_id.in_(model_ids), Evaluation.state == "completed")
         .order_by(Benchmark.kind, Benchmark.name, Benchmark.version.desc(), Evaluation.id)
     )
-    pairs = [(evaluation, benchmark) for evaluation, benchmark in session.execute(query).tuples()]
+    pairs = [(evaluation, benchmark) for evaluation, benchmark in session.execute(query)]
     newest: dict[str, int] = {}
     for _, benchmark in pairs:
         newest.setdefault(benchmark.name, benchmark.id)
@@ -197,7 +197,7 @@ def _load_training_runs(session: Session, model_ids: Sequence[int]) -> list[dict
             "params": run.params,
             "versions": run.versions,
         }
-        for run, model, parent, dataset in session.execute(query).tuples()
+        for run, model, parent, dataset in session.execute(query)
     ]
 
 
@@ -266,7 +266,7 @@ def _load_predictions(
             .where(Prediction.evaluation_id == evaluation.id)
             .order_by(Structure.content_hash)
         )
-        found = list(session.execute(query).tuples())
+        found = list(session.execute(query))
         label = labels[evaluation.model_version_id]
         predictions += [
             _prediction_row(label, _label(benchmark), prediction, structure) for prediction, structure in found
@@ -291,7 +291,7 @@ def _prediction_row(label: str, benchmark: str, prediction: Prediction, structur
     }
 
 
-def _sample_components(label: str, found: list[tuple[Prediction, Structure]]) -> list[dict[str, Any]]:
+def _sample_components(label: str, found: Sequence[tuple[Prediction, Structure]]) -> list[dict[str, Any]]:
     """At most _MAX_COMPONENTS force components, the same ones for every model that predicted the same structures."""
     rows = [
         {
@@ -350,7 +350,7 @@ def _load_relaxations(session: Session, evaluations: _Evaluations, labels: dict[
             "energies_ev": relaxation.energies_ev,
             "fmaxes_ev_per_ang": relaxation.fmaxes_ev_per_ang,
         }
-        for relaxation, case, start in session.execute(query).tuples()
+        for relaxation, case, start in session.execute(query)
     ]
 
 

@@ -1,4 +1,4 @@
-"""All tables. Names are singular; a unit stands in the column's name; every table and column has a comment that `\\d+` shows.
+"""All tables. Names are singular; a unit stands in the column's name; the comments are what psql's describe shows.
 
 dataset ─< dataset_member >─ structure           dataset ─< dataset_rejection
 training_run ─< epoch_metric                     training_run ─ model_version (parent: model_version)

@@ -22,8 +22,8 @@ def find_model_of_key(session: Session, key: str) -> ModelVersion | None:
     return session.scalar(query.where(TrainingRun.key == key))
 
 
-def start_training_run(session: Session, key: str, **columns: Any) -> int:  # noqa: ANN401
-    """Store a run as running; a run of the same key that failed or was killed starts again from nothing. Returns its id."""
+def start_training_run(session: Session, key: str, **columns: Any) -> int:
+    """Store a run as running and return its id; one of the same key that failed or was killed starts again."""
     fresh = {
         **columns,
         "state": "running",

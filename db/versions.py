@@ -40,7 +40,7 @@ def list_references[T: (Dataset, ModelVersion, Benchmark)](session: Session, tab
 
 
 def add_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, row: T) -> tuple[T, bool]:
-    """Store a row under its name's next version number, unless its (name, key) is there; return the row and whether it is new."""
+    """Store a row as its name's next version, unless its (name, key) is there; return the row and whether it is new."""
     table = type(row)
     # Two processes that add the same name take turns until the end of the transaction.
     lock = {"lock": f"next version of {table.__tablename__} {row.name}"}
@@ -55,5 +55,5 @@ def add_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, row: T)
     return row, True
 
 
-def _newest[T: (Dataset, ModelVersion, Benchmark)](table: type[T]) -> Select[tuple[T]]:
+def _newest[T: (Dataset, ModelVersion, Benchmark)](table: type[T]) -> Select[T]:
     return select(table).order_by(table.created_at.desc(), table.version.desc(), table.id.desc())

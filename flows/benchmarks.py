@@ -1,4 +1,4 @@
-"""Tasks of an evaluation: define a benchmark, run a model on it with every structure's row stored when it is done, compare two runs."""
+"""Tasks of an evaluation: define a benchmark, run a model on it structure by structure, compare two runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def define_benchmark(params: BenchmarkParams, dataset_id: int) -> int:
     with session_scope(url) as session:
         dataset = datasets.get_dataset_by_id(session, dataset_id)
         if isinstance(params, SubstitutionRelaxParams):
-            cases, name, of_dataset = substitution_relax.make_cases(params), params.kind, None
+            cases = substitution_relax.make_cases(params)
+            name, of_dataset = str(params.kind), None
         else:
             structures = list(datasets.load_split(session, dataset_id, params.split).values())
             cases = _make_dataset_cases(params, structures)

@@ -17,7 +17,7 @@ from heo_core.params import EvaluationParams
 
 @task(name="find the models", cache_policy=NO_CACHE)
 def find_models(references: tuple[str, ...]) -> list[int]:
-    """Return model version ids, the one to compare with first; without references, the newest finetuned model after its parent."""
+    """Return model version ids, the one to compare with first; without references, the newest child and its parent."""
     settings = load_settings()
     if references:
         return list(dict.fromkeys(register_model(reference, settings) for reference in references))

@@ -68,8 +68,10 @@ def _train_and_register(
     url = settings.resolve_database_url()
     device = resolve_device(settings.device)
     with session_scope(url) as session:
-        splits = [tuple(datasets.load_split(session, dataset.id, split).values()) for split in ("train", "validation")]
-    training_set = make_training_set(*splits, models.to_model_file(foundation), params)
+        train_split, validation_split = (
+            list(datasets.load_split(session, dataset.id, split).values()) for split in ("train", "validation")
+        )
+    training_set = make_training_set(train_split, validation_split, models.to_model_file(foundation), params)
     with session_scope(url) as session:
         run_id = training.start_training_run(
             session,

@@ -19,7 +19,8 @@ _ENERGY_SCALES = {"mace": "pbe-uncorrected", "chgnet": "mp2020-corrected"}
 def register_model(reference: str, settings: Settings, *, name: str | None = None) -> int:
     """Return the id of the model version that a reference means.
 
-    NAME and NAME@VERSION are looked up; heo-mini, mace-mp:..., chgnet:... and file:PATH are resolved, checked and registered.
+    NAME and NAME@VERSION are looked up; heo-mini, mace-mp:..., chgnet:... and file:PATH are resolved, checked and
+    registered.
     Raises ModelError or InputError, naming what is allowed, for anything else.
     """
     url = settings.resolve_database_url()

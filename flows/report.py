@@ -16,7 +16,7 @@ from flows.evaluate import find_models
 from flows.settings import load_settings
 from heo_core.artifacts import compute_sha256
 from heo_core.params import ReportParams
-from heo_core.reporting.answer import summarise
+from heo_core.reporting.summary import compute_answer
 from heo_core.reporting.page import render_page, write_page
 
 
@@ -27,7 +27,7 @@ def write_report(name: str, model_ids: list[int]) -> int:
     url = settings.resolve_database_url()
     with session_scope(url) as session:
         data = reports.load_report_data(session, model_ids, title=name)
-    answer = summarise(data)
+    answer = compute_answer(data)
     path = settings.reports / f"{name}.html"
     write_page(render_page(data), path)
     with session_scope(url) as session:

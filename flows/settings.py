@@ -55,7 +55,7 @@ class Settings(BaseSettings):
             raise ServiceError(f"no database is known in {self.home}: run 'heo up', or set HEO_DATABASE_URL") from exc
 
     def resolve_report_link(self, file_name: str) -> str:
-        """Link to a page in the report folder: served by `heo up`'s report server where there is one, else a file URI."""
+        """Link to a page in the report folder: from `heo up`'s report server where there is one, else a file URI."""
         try:
             served_at = json.loads((self.home / "services.json").read_text())["reports"]["url"]
         except (OSError, ValueError, KeyError, TypeError):

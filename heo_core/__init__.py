@@ -1,1 +1,1 @@
-"""The science of heo: curation, structures, models, finetuning, evaluation, reporting. It knows no Prefect and no database."""
+"""The science of heo: curation, structures, models, finetuning, evaluation, reporting. No Prefect, no database."""

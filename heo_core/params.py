@@ -1,7 +1,7 @@
 """Every knob of an experiment: frozen pydantic models, which the command line fills and Prefect's UI shows as forms.
 
-Units stand in the descriptions; the defaults are those of the quickstart unless a docstring says otherwise. This module imports
-no scientific package, so that a form or a `--help` costs nothing.
+Units stand in the descriptions; the defaults are those of the quickstart unless a docstring says otherwise. This
+module imports no scientific package, so that a form or a `--help` costs nothing.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Params(BaseModel):
         return hash_json(self.model_dump(mode="json"))
 
 
-def hash_json(value: Any) -> str:  # noqa: ANN401
+def hash_json(value: Any) -> str:
     """Sha256 (64 hex digits) of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 class RuleParams(Params):
-    """Which rows are kept. The defaults are the origin project's definition of an HEO: oxygen and at least five elements, all others metals."""
+    """Which rows are kept. The defaults are the origin project's HEO: oxygen, at least five elements, all others metals."""
 
     min_elements: PositiveInt = Field(5, description="smallest number of different elements, oxygen included")
     allow_metalloids: bool = Field(default=False, description="count B, Si, Ge, As, Sb and Te as cations")
@@ -160,7 +160,7 @@ class EnergyForcesParams(Params):
 
 
 class RattleRelaxParams(Params):
-    """Relaxed reference structures are rattled and relaxed again: does the model lead them back?"""
+    """Relaxed reference structures are rattled and relaxed again, to see whether the model leads them back."""
 
     kind: Literal["rattle-relax"] = "rattle-relax"
     split: Literal["train", "validation", "test"] = Field("test", description="split to take the structures from")
@@ -179,7 +179,7 @@ class RattleRelaxParams(Params):
 
 
 class SubstitutionRelaxParams(Params):
-    """Random cells of one exact composition on a parent crystal are relaxed; energies are compared under one common reference."""
+    """Random cells of one exact composition on a parent crystal are relaxed and compared under one common reference."""
 
     kind: Literal["substitution-relax"] = "substitution-relax"
     composition: str = Field(

@@ -22,7 +22,7 @@ _HASH_DECIMALS = 6
 class Structure:
     """A periodic cell, with reference labels where there are any.
 
-    lattice: (3, 3), rows are the lattice vectors, Å. positions: (n_atoms, 3), Cartesian, Å. species: one symbol an atom.
+    lattice: (3, 3), rows are the lattice vectors, Å. positions: (n_atoms, 3), Cartesian, Å. species: a symbol an atom.
     energy_ev: total energy of the cell. forces_ev_per_ang: (n_atoms, 3). stress_ev_per_ang3: (3, 3), ASE's sign.
     """
 
@@ -79,8 +79,10 @@ class Structure:
         digest = hashlib.sha256()
         for array in (self.lattice, self.positions, self.forces_ev_per_ang, self.stress_ev_per_ang3, self.energy_ev):
             if array is not None:
+                with np.errstate(over="ignore"):
+                    rounded = np.round(np.asarray(array, dtype="<f8"), _HASH_DECIMALS)
                 # + 0.0 makes minus zero zero
-                digest.update((np.round(np.asarray(array, dtype="<f8"), _HASH_DECIMALS) + 0.0).tobytes())
+                digest.update((rounded + 0.0).tobytes())
             digest.update(b"|")
         digest.update("|".join([*self.species, self.immutable_id, self.source, self.functional or ""]).encode())
         return digest.hexdigest()
@@ -119,11 +121,12 @@ class Prediction:
 class Relaxation:
     """How one structure relaxed, judged on its final state by our own check of forces and stress.
 
-    lattice (3, 3) and positions (n_atoms, 3) are the final state in Å, atoms in the order they were given and not wrapped into the cell.
+    lattice (3, 3) and positions (n_atoms, 3) are the final state in Å, atoms in the order given and not wrapped.
     force_calls counts every evaluation of the model for this structure, the first and the last included.
     cell_fmax_ev_per_ang: largest row of V·stress/n_atoms, ASE's cell force at zero strain; 0 with a fixed cell.
     energies_ev and fmaxes_ev_per_ang: one value a force call.
-    Without a final state (failure at the start) energies and arrays are None.
+    A structure that failed outright (unknown element, exploded, collapsed, not finite) has no final state: energies and
+    arrays are None. One that merely did not converge has one, and its failure says so.
     """
 
     converged: bool
@@ -155,7 +158,7 @@ class BenchmarkCase:
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of an evaluation: `<quantity>_<statistic>`, its unit, and a 95 % bootstrap interval where one was computed.
+    """One number of an evaluation: `<quantity>_<statistic>`, its unit, and its 95 % interval where one was computed.
 
     value is None where there is nothing to average; n is the number of structures behind it.
     """

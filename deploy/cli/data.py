@@ -69,7 +69,7 @@ def add_model(
     print_result(_read(lambda session: models.summarise(session, model_version_id)), as_json=as_json)
 
 
-def _read(query: Any) -> Any:  # noqa: ANN401
+def _read(query: Any) -> Any:
     from db.engine import session_scope
     from flows.settings import load_settings
 

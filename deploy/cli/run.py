@@ -1,4 +1,4 @@
-"""`heo run curate|finetune|evaluate|report|pipeline`: run a flow in this process; `heo curate` is short for `heo run curate`."""
+"""`heo run FLOW`: run a flow in this process; `heo curate` is short for `heo run curate`, and so on."""
 
 from __future__ import annotations
 
@@ -179,10 +179,10 @@ def pipeline(
     _run(work, as_json=as_json)
 
 
-def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields: Any) -> P:  # noqa: ANN401
-    """Make parameters of options (None: the default) and of FIELD=VALUE words, the field dotted, the value JSON or plain text.
+def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields: Any) -> P:
+    """Make parameters of options (None: the default) and of FIELD=VALUE words: dotted field, value in JSON or plain text.
 
-    Raises InputError for a word that is no FIELD=VALUE, and pydantic's ValidationError, which names field and value, for all else.
+    Raises InputError for a word that is no FIELD=VALUE; pydantic's ValidationError names field and value for all else.
     """
     from heo_core.errors import InputError
 
@@ -201,7 +201,7 @@ def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields
     return kind.model_validate(values)
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401
+def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:

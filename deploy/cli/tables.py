@@ -34,7 +34,7 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
             _print_table(rows)
 
 
-def _is_table(value: Any) -> bool:  # noqa: ANN401
+def _is_table(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
@@ -56,7 +56,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def _format(value: Any) -> str:  # noqa: ANN401
+def _format(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):

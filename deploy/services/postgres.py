@@ -124,8 +124,7 @@ def start(settings: Settings, known: PostgresState, say: Say) -> PostgresState:
         identity = _prepare(cluster, say)
         running, port = _start_server(cluster, identity, known, say)
     else:
-        port = known.port if running.pid == known.pid else None
-        port = port or _postmaster_file(cluster)[1]
+        port = known.port if known.port and running.pid == known.pid else _postmaster_file(cluster)[1]
         _wait_until_ready(cluster, running, port, say)
     _create_databases(cluster, port)
     return PostgresState(

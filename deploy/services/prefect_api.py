@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,7 +39,7 @@ class PrefectApi:
         """Address of the web UI."""
         return self.api_url.removesuffix("/api")
 
-    def request(self, method: str, path: str, body: Any = None) -> Any:
+    def request(self, method: str, path: str, body: object = None) -> Any:
         """Make one request and return its JSON, None where the answer is empty."""
         try:
             response = self._client.request(method, f"{self.api_url}{path}", json=body)
@@ -68,6 +69,13 @@ class PrefectApi:
             self.request("POST", "/work_pools/", {"name": name, "type": "process", **wanted})
         elif any(found[0].get(key) != value for key, value in wanted.items()):
             self.request("PATCH", f"/work_pools/{name}", wanted)
+
+    def worker_heartbeat(self, pool: str, name: str) -> float | None:
+        """Return when a worker was heard last, in seconds since 1970; None if it never was."""
+        for worker in self.request("POST", f"/work_pools/{pool}/workers/filter", {}):
+            if worker["name"] == name and worker["last_heartbeat_time"]:
+                return datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp()
+        return None
 
     def deployments(self) -> list[Json]:
         """Return all deployments."""
@@ -137,11 +145,12 @@ class PrefectApi:
         return list(self.request("POST", "/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC", "limit": PAGE}))
 
 
-def _contains(found: Any, wanted: Any) -> bool:
-    """Tell whether everything that is wanted stands in what was found, which may hold more."""
+def _contains(found: object, wanted: object) -> bool:
+    """Tell whether everything that is wanted stands in what was found, which may hold more, lists in any order."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(_contains(found.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list):
-        same_length = isinstance(found, list) and len(found) == len(wanted)
-        return same_length and all(_contains(*pair) for pair in zip(found, wanted, strict=True))
-    return bool(found == wanted)
+        if not isinstance(found, list) or len(found) != len(wanted):
+            return False
+        return all(any(_contains(one, other) for one in found) for other in wanted)
+    return found == wanted

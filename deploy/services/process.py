@@ -104,10 +104,15 @@ def recognise(pid: int | None, create_time: float | None, words: Iterable[str]) 
 
 def fits(process: psutil.Process, words: Iterable[str]) -> bool:
     """Tell whether every word is an argument of the process's command line."""
-    try:
-        arguments = process.cmdline()
-    except psutil.Error:
-        return False
+    arguments: list[str] = []
+    for _ in range(20):
+        try:
+            arguments = process.cmdline()
+        except psutil.Error:
+            return False
+        if arguments:
+            break
+        time.sleep(0.01)  # for a moment after exec, the kernel shows none
     return all(word in arguments for word in words)
 
 

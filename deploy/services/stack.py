@@ -15,7 +15,7 @@ from deploy.services.ports import asked_port
 from deploy.services.prefect_api import PrefectApi
 from deploy.services.process import Say, end, end_marked
 from deploy.services.state import ServicesState, load_state, save_state, services_lock
-from flows.settings import Settings
+from flows.settings import Settings, as_psycopg_url
 from heo_core.errors import ServiceError
 
 PREFECT_DATABASE_VARIABLE = "HEO_PREFECT_DATABASE_URL"
@@ -37,7 +37,7 @@ class Services:
     @property
     def psql_url(self) -> str:
         """URL of the `heo` database for psql and other tools."""
-        return f"postgresql://{self.database_url.partition('://')[2]}"
+        return _plain_url(self.database_url)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def up(settings: Settings, *, with_workers: bool = True, with_deployments: bool 
     home = resolved_home(settings)
     with services_lock(home):
         state = load_state(home)
-        _check_ports(settings, state)
+        _check_before_start(settings, state)
         prefect_database = _start_databases(settings, state, say)
         state.server = prefect_server.launch(settings, state.server, prefect_database, say)
         save_state(home, state)
@@ -71,11 +71,18 @@ def up(settings: Settings, *, with_workers: bool = True, with_deployments: bool 
             if with_deployments:
                 state.definition = bootstrap.deploy_flows(settings, api, state.definition, say)
                 save_state(home, state)
+            if with_workers:
+                for pool in workers.POOLS:
+                    workers.wait_until_ready(settings, pool, state.worker(pool.name), api, say)
     return locate(settings)
 
 
-def _check_ports(settings: Settings, state: ServicesState) -> None:
-    """Raise ServiceError for a port that is asked for and cannot be had, before anything is started."""
+def _check_before_start(settings: Settings, state: ServicesState) -> None:
+    """Raise before anything is started if a port that is asked for, or the user's own database, cannot be had."""
+    import psycopg
+
+    if settings.database_url:
+        psycopg.connect(_plain_url(as_psycopg_url(settings.database_url)), connect_timeout=10).close()
     if postgres.find(settings, state.postgres) is None:
         asked_port(postgres.PORT_VARIABLE)
     if prefect_server.find(state.server) is None:
@@ -214,10 +221,15 @@ def _accepts(url: str) -> bool:
     import psycopg
 
     try:
-        psycopg.connect(f"postgresql://{url.partition('://')[2]}", connect_timeout=3).close()
+        psycopg.connect(_plain_url(url), connect_timeout=3).close()
     except psycopg.Error:
         return False
     return True
+
+
+def _plain_url(url: str) -> str:
+    """Give a database URL the scheme that psycopg and psql know."""
+    return f"postgresql://{url.partition('://')[2]}"
 
 
 def _is_healthy(api_url: str) -> bool:

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 import psutil
 
 from deploy.services.environment import log_file, resolved_home, worker_digest, worker_environment
-from deploy.services.process import Say, end, end_strays, recognise, spawn
+from deploy.services.prefect_api import PrefectApi
+from deploy.services.process import Say, end, end_strays, last_lines, recognise, spawn, wait
 from deploy.services.state import ServicesState, WorkerState
 from flows.settings import Settings
+from heo_core.errors import ServiceError
 
 WORDS = ("prefect", "worker", "start", "--pool")
+START_PATIENCE_S = 120.0
 STOP_PATIENCE_S = 10.0  # a worker that outlived its server spins on SIGTERM
 
 
@@ -31,6 +34,11 @@ class Pool:
     def service(self) -> str:
         """Name of its worker among the services, and of its log."""
         return f"worker-{self.name}"
+
+    @property
+    def worker_name(self) -> str:
+        """Name of its worker in Prefect."""
+        return f"{self.name} on {socket.gethostname()}"
 
 
 POOLS = (
@@ -68,9 +76,22 @@ def start(settings: Settings, pool: Pool, known: WorkerState, api_url: str, say:
     say(f"worker {pool.name}: starting")
     command = [sys.executable, "-m", *WORDS, pool.name, "--type", "process", "--limit", str(pool.limit)]
     process = spawn(
-        [*command, "--name", f"{pool.name} on {socket.gethostname()}"],
+        [*command, "--name", pool.worker_name],
         log=log_file(settings, pool.service),
         environment=environment,
         directory=resolved_home(settings),
     )
     return WorkerState(pid=process.pid, create_time=process.create_time(), environment=digest)
+
+
+def wait_until_ready(settings: Settings, pool: Pool, known: WorkerState, api: PrefectApi, say: Say) -> None:
+    """Wait until a worker that was started has reported to the server; ServiceError if it ends before."""
+    for _ in wait(say, f"worker {pool.name}: still starting", START_PATIENCE_S, 0.25):
+        if find(pool, known) is None:
+            raise ServiceError(
+                f"the worker {pool.name} ended while starting; {last_lines(log_file(settings, pool.service))}"
+            )
+        heard = api.worker_heartbeat(pool.name, pool.worker_name)
+        if heard is not None and known.create_time is not None and heard >= known.create_time:
+            return
+    raise ServiceError(f"the worker {pool.name} has not reported to the server after {START_PATIENCE_S:.0f} s")

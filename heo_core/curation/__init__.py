@@ -95,7 +95,8 @@ class _Tally:
 
 
 def _check_row(row: dict[str, Any], params: RuleParams, tally: _Tally) -> Structure | None:
-    row_id = str(row.get("immutable_id"))
+    # An id is shown even when it is what is wrong, with NUL and the like written out.
+    row_id = str(row.get("immutable_id")).encode(errors="backslashreplace").decode().replace("\0", "\\0")
     try:
         rule = find_broken_rule(row, params)
         if rule is None:

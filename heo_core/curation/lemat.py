@@ -17,7 +17,7 @@ from heo_core.params import HUB_DATASET, CurationParams
 from heo_core.records import Structure
 
 LICENCE = "CC-BY-4.0"
-CITATION = "Siron et al., LeMat-Bulk: aggregating and de-duplicating quantum chemistry materials databases, doi:10.57967/hf/3762"
+CITATION = "Siron et al., LeMat-Bulk: aggregating and de-duplicating materials databases, doi:10.57967/hf/3762"
 
 COLUMNS = (
     "immutable_id",
@@ -142,7 +142,8 @@ def _open_hub(config: str, revision: str) -> Source:
         raise
     except Exception as exc:
         raise SourceError(
-            f"{HUB_DATASET} (config {config}, revision {revision}) cannot be opened on the Hugging Face Hub: {_first_line(exc)}. "
+            f"{HUB_DATASET} (config {config}, revision {revision}) cannot be opened on the Hugging Face Hub: "
+            f"{_first_line(exc)}. "
             "Without network, download its parquet files elsewhere and give their folder as source"
         ) from exc
     n_rows = info.splits["train"].num_examples if info.splits else None

@@ -1,6 +1,7 @@
 """The rules that a row must keep, each with its name; a row is counted under the first one that it breaks.
 
-A rule sees a row as the source gives it (plain lists, numbers, None), so that a malformed row is a rejection and not a crash.
+A rule sees a row as the source gives it (plain lists, numbers, None), so that a malformed row is a rejection and not
+a crash.
 """
 
 from __future__ import annotations
@@ -74,6 +75,16 @@ class Duplicates:
         return None
 
 
+def _is_storable(text: Any) -> bool:
+    """Whether this is text that a database takes: no NUL, no half of a surrogate pair."""
+    return isinstance(text, str) and "\0" not in text and text.encode(errors="ignore").decode() == text
+
+
+def _has_malformed_text(row: Row) -> bool:
+    optional = (text for text in (row["functional"], row["fingerprint"]) if text is not None)
+    return not all(_is_storable(text) for text in (row["immutable_id"], *row["species_at_sites"], *optional))
+
+
 def _elements(row: Row) -> set[str]:
     return set(row["species_at_sites"])
 
@@ -126,14 +137,19 @@ def _too_close(row: Row, params: RuleParams) -> bool:
 RULES: tuple[Rule, ...] = (
     Rule("id_missing", "the row has no immutable_id", lambda r, _: not r["immutable_id"]),
     Rule(
-        "source_excluded",
-        "its source is in exclude_sources",
-        lambda r, p: source_of(r["immutable_id"]) in p.exclude_sources,
-    ),
-    Rule(
         "species_missing",
         "the row has no species",
         lambda r, _: not r["species_at_sites"] or None in r["species_at_sites"],
+    ),
+    Rule(
+        "text_malformed",
+        "an id, symbol, functional or fingerprint that is no plain text",
+        lambda r, _: _has_malformed_text(r),
+    ),
+    Rule(
+        "source_excluded",
+        "its source is in exclude_sources",
+        lambda r, p: source_of(r["immutable_id"]) in p.exclude_sources,
     ),
     Rule(
         "too_few_elements",
@@ -194,4 +210,4 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("atoms_overlap", "two atoms closer than min_distance_ang", _too_close),
 )
-"""All rules in the order in which they are tried. Duplicates come after them; malformed_row is what none of them could read."""
+"""All rules in the order in which they are tried. Duplicates come after; malformed_row is what none could read."""

@@ -13,7 +13,8 @@ from heo_core.records import Structure
 def split_structures(structures: Sequence[Structure], params: SplitParams) -> tuple[str, ...]:
     """Return the split of each structure.
 
-    Groups come in a seeded order that depends on their names alone; each goes to the split that lacks most of its share.
+    Groups come in a seeded order that depends on their names alone; each goes to the split that lacks most of its
+    share.
     """
     groups = [_group_of(structure, params.group_by) for structure in structures]
     sizes = Counter(groups)

@@ -12,7 +12,7 @@ from torch_sim.models.interface import ModelInterface
 from torch_sim.optimizers.state import FireState, LBFGSState, OptimState
 from torch_sim.state import SimState
 
-from heo_core.models.sim_state import to_sim_state
+from heo_core.models.sim_state import handedness, to_sim_state
 from heo_core.params import RelaxParams
 from heo_core.records import Array, Structure
 
@@ -20,11 +20,12 @@ _START_STIFFNESS = 70.0  # eV/Å², ASE's own first guess
 
 
 class BatchedOptimizer:
-    """Moves S structures side by side; every structure is evaluated exactly once in `add` and once in each `step`."""
+    """Moves S structures side by side; each is evaluated exactly once in `add` and once in each `step`."""
 
     def __init__(self, model: ModelInterface, params: RelaxParams) -> None:
         self._model = model
         self._state: OptimState = None  # as long as the batch is empty
+        self._handedness: list[float] = []
         cell_filter = torch_sim.CellFilter.frechet if params.cell_filter == "frechet" else None
         self._init, self._step = {"lbfgs": _lbfgs, "fire": _fire}[params.optimizer](cell_filter)
 
@@ -35,6 +36,7 @@ class BatchedOptimizer:
         )
         fresh = self._init(start, _CallOnce(self._model))
         self._state = fresh if self._state is None else torch_sim.concatenate_states([self._state, fresh])
+        self._handedness += [handedness(structure) for structure in structures]
 
     def step(self) -> None:
         """Move every structure once and evaluate it there."""
@@ -48,14 +50,18 @@ class BatchedOptimizer:
             for value in (state.energy, state.forces, state.stress, state.row_vector_cell, state.positions)
         )
         ends = np.cumsum(state.n_atoms_per_system.cpu().numpy())[:-1]
+        cells *= np.array(self._handedness)[:, None, None]
         per_structure = zip(energies, np.split(forces, ends), stresses, cells, np.split(positions, ends), strict=True)
         for energy, force, stress, cell, position in per_structure:
             yield float(energy), force, stress, cell, position
 
     def keep(self, positions: Sequence[int]) -> None:
         """Drop every structure of the batch but those at these positions."""
-        if len(positions) < self._state.n_systems:
-            self._state = self._state[list(positions)] if positions else None
+        self._handedness = [self._handedness[position] for position in positions]
+        if not positions:
+            self._state = None
+        elif len(positions) < self._state.n_systems:
+            self._state = self._state[list(positions)]
 
 
 _Init = Callable[[SimState, "_CallOnce"], OptimState]

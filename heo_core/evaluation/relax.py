@@ -26,6 +26,8 @@ from heo_core.records import Array, Relaxation, Structure
 if TYPE_CHECKING:
     from torch_sim.models.interface import ModelInterface
 
+    from heo_core.evaluation.batched_optimizer import BatchedOptimizer
+
 _MIN_DISTANCE_ANG = 0.5  # closer atoms overlap: no bond is shorter, and potentials are not trained there
 _MAX_FORCE_EV_PER_ANG = 1e3
 _VOLUME_RATIOS = (0.5, 2.0)
@@ -165,34 +167,29 @@ def _relax_side_by_side(
     model: ModelInterface, queue: deque[_Run], params: RelaxParams
 ) -> Iterator[tuple[int, Relaxation]]:
     """Relax a queue with a torch-sim model, at most max_atoms_per_batch atoms (or one structure) at a time."""
-    from heo_core.evaluation.batched_optimizer import BatchedOptimizer
+    from heo_core.evaluation import batched_optimizer
 
-    optimizer = BatchedOptimizer(model, params)
+    optimizer = batched_optimizer.BatchedOptimizer(model, params)
     running: list[_Run] = []
     while queue or running:
         fresh = _take_fitting(queue, running, params.max_atoms_per_batch)
         evaluated = fresh or running
         start = time.perf_counter()
         try:
-            if fresh:
-                optimizer.add([run.structure for run in fresh])
-            else:
-                optimizer.step()
+            frames = _evaluate(optimizer, fresh)[-len(evaluated) :]
+            _check_finite(frames)
         except MODEL_ERRORS as exc:
-            if not fresh:
-                optimizer, running = BatchedOptimizer(model, params), []
+            running = running if fresh else []
+            optimizer.keep(range(len(running)))
             yield from _retry_alone(model, evaluated, params, exc)
             continue
-        running = running + fresh
         seconds_per_atom = (time.perf_counter() - start) / sum(run.structure.n_atoms for run in evaluated)
-        frames = [_Frame(*values) for values in optimizer.read()]
-        first_evaluated = len(running) - len(evaluated)
-        ongoing = list(range(first_evaluated))
+        running = running + fresh
+        ongoing = list(range(len(running) - len(evaluated)))
         done: list[tuple[int, Relaxation]] = []
-        for position in range(first_evaluated, len(running)):
-            run = running[position]
+        for position, run, frame in zip(range(len(ongoing), len(running)), evaluated, frames, strict=True):
             run.wall_s += seconds_per_atom * run.structure.n_atoms
-            result = run.observe(frames[position])
+            result = run.observe(frame)
             if result is None:
                 ongoing.append(position)
             else:
@@ -200,6 +197,21 @@ def _relax_side_by_side(
         optimizer.keep(ongoing)
         running = [running[position] for position in ongoing]
         yield from done
+
+
+def _evaluate(optimizer: BatchedOptimizer, fresh: list[_Run]) -> list[_Frame]:
+    """Evaluate the fresh structures at their start, or move all; return the state of every structure in the batch."""
+    if fresh:
+        optimizer.add([run.structure for run in fresh])
+    else:
+        optimizer.step()
+    return [_Frame(*values) for values in optimizer.read()]
+
+
+def _check_finite(frames: list[_Frame]) -> None:
+    """Raise FloatingPointError if a number is not finite: it spreads, and no other of the batch is to be trusted."""
+    if len(frames) > 1 and not all(frame.is_finite() for frame in frames):
+        raise FloatingPointError("energy, forces or stress in a batch are not finite numbers")
 
 
 def _take_fitting(queue: deque[_Run], running: list[_Run], max_atoms: int) -> list[_Run]:

@@ -15,7 +15,8 @@ def end_with_parent() -> None:
     """End this process when the other end of standard input closes, however its holder died."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read(1):
+        # Not sys.stdin: a thread inside its buffer aborts the interpreter when it ends.
+        while os.read(0, 1):
             pass
         os._exit(143)
 

@@ -33,18 +33,21 @@ def make_training_set(
     both = (*train, *validation)
     unlabelled = {id(s) for s in both if s.energy_ev is None or s.forces_ev_per_ang is None}
     unknown = {id(s) for s in both if foundation.unknown_elements(s.species)} - unlabelled
-    usable = [tuple(s for s in split if id(s) not in unlabelled | unknown) for split in (train, validation)]
-    for name, structures, given in zip(("train", "validation"), usable, (train, validation), strict=True):
+    usable_train, usable_validation = (
+        tuple(s for s in split if id(s) not in unlabelled | unknown) for split in (train, validation)
+    )
+    for name, structures, given in (("train", usable_train, train), ("validation", usable_validation, validation)):
         if not structures:
             raise InputError(
-                f"the {name} split has no structure that {foundation.reference} can be trained on (of {len(given)} in it)"
+                f"none of the {len(given)} structures of the {name} split can be used to train {foundation.reference}"
             )
-    if params.batch_size > len(usable[0]):
+    if params.batch_size > len(usable_train):
         raise InputError(
-            f"batch_size is {params.batch_size}, but only {len(usable[0])} structures are left to train on"
+            f"batch_size is {params.batch_size}, but only {len(usable_train)} structures are left to train on"
         )
     reasons = {"unlabelled": len(unlabelled), "unknown_element": len(unknown)}
-    return TrainingSet(*usable, left_out={reason: count for reason, count in reasons.items() if count})
+    left_out = {reason: count for reason, count in reasons.items() if count}
+    return TrainingSet(usable_train, usable_validation, left_out)
 
 
 def write_extxyz(path: Path, structures: Sequence[Structure]) -> None:

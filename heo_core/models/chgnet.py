@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class ChgnetPotential(Potential):
         """Return CHGNet's own calculator; an atom without neighbours is an error, not a warning."""
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its device and its size
             model = CHGNet.load(model_name=_VERSION, use_device=self.device, verbose=False)
-            return CHGNetCalculator(model, use_device=self.device, on_isolated_atoms="error")
+            return _Calculator(model, use_device=self.device, on_isolated_atoms="error")
 
     def _predict_batch(self, structures: Sequence[Structure]) -> list[Prediction]:
         return [self._predict_one(structure) for structure in structures]
@@ -56,6 +57,15 @@ class ChgnetPotential(Potential):
             forces_ev_per_ang=np.asarray(atoms.get_forces(), dtype=np.float64),
             stress_ev_per_ang3=np.asarray(atoms.get_stress(voigt=False), dtype=np.float64),
         )
+
+
+class _Calculator(CHGNetCalculator):  # type: ignore[misc]
+    """CHGNet's calculator without torch's remark on how CHGNet reads a volume."""
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True to a scalar", UserWarning)
+            super().calculate(*args, **kwargs)
 
 
 def resolve_chgnet() -> ModelFile:

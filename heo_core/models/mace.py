@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,10 +20,21 @@ from ase.data import chemical_symbols
 from heo_core.errors import ModelError
 from heo_core.models.model_file import UnsafeModelError, read_archive
 from heo_core.models.potential import MODEL_ERRORS, Potential
-from heo_core.models.sim_state import to_sim_state
+from heo_core.models.sim_state import find_neighbors, to_sim_state
 from heo_core.records import ModelFile, Prediction, Structure
 
-with contextlib.redirect_stdout(io.StringIO()):  # it prints that an optional accelerator is absent
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what mace-torch, e3nn and torch say about their own use of each other."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD detected", UserWarning)
+        yield
+
+
+# It prints that an optional accelerator is absent.
+with _quiet(), contextlib.redirect_stdout(io.StringIO()):
     import mace  # first: with it torch reads e3nn's constants
     from mace.calculators import MACECalculator
     from mace.calculators.foundations_models import download_mace_mp_checkpoint, mace_mp_urls
@@ -45,7 +57,12 @@ class MacePotential(Potential):
     def __init__(self, model: ModelFile, *, device: str, dtype: str) -> None:
         super().__init__(model, device=device, dtype=dtype)
         self._module = _load_module(model, device).to(getattr(torch, dtype))
-        self._torch_sim_model = MaceModel(self._module, device=torch.device(device), dtype=getattr(torch, dtype))
+        self._torch_sim_model = MaceModel(
+            self._module,
+            device=torch.device(device),
+            dtype=getattr(torch, dtype),
+            neighbor_list_fn=find_neighbors if device == "cpu" else None,
+        )
 
     def as_ase_calculator(self) -> MACECalculator:
         """Return MACE's own calculator; several of different precision may live side by side."""
@@ -73,7 +90,7 @@ class MacePotential(Potential):
 class _Calculator(MACECalculator):  # type: ignore[misc]
     """MACE builds its input in torch's global precision: set it for the call only, so that two can differ."""
 
-    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = None) -> None:  # noqa: ANN401
+    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = None) -> None:
         with _default_dtype(self.default_dtype):
             super().calculate(atoms, properties, system_changes)
 
@@ -133,7 +150,7 @@ def describe_mace(model: ModelFile) -> dict[str, Any]:
     }
 
 
-def _load_module(model: ModelFile, device: str) -> Any:  # noqa: ANN401 (mace is not typed)
+def _load_module(model: ModelFile, device: str) -> Any:
     path = Path(model.path or "")
     content = _read(path)
     found = hashlib.sha256(content).hexdigest()
@@ -151,9 +168,10 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"the model file {str(path)!r} cannot be read: {exc}") from exc
 
 
-def _build_module(content: bytes, path: Path, device: str) -> Any:  # noqa: ANN401
+def _build_module(content: bytes, path: Path, device: str) -> Any:
     try:
-        module = read_archive(content, device=device)
+        with _quiet():
+            module = read_archive(content, device=device)
     except (zipfile.BadZipFile, UnsafeModelError) as exc:
         raise ModelError(f"{path} is not a MACE model: {exc}") from exc
     except (*MODEL_ERRORS, AttributeError, TypeError, ImportError, EOFError) as exc:

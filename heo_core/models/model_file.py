@@ -59,27 +59,15 @@ _TRACED_METHODS = {
     "mul",
     "contiguous",
 }
-_TRACED_SYNTAX = (
-    *(
-        ast.Module,
-        ast.FunctionDef,
-        ast.arguments,
-        ast.arg,
-        ast.Assign,
-        ast.Return,
-        ast.Call,
-        ast.keyword,
-        ast.Attribute,
-    ),
-    *(ast.Name, ast.Constant, ast.Tuple, ast.List, ast.UnaryOp, ast.USub, ast.BinOp, ast.Mult, ast.expr_context),
-)
+_TRACED_EXPRESSIONS = (ast.Attribute, ast.BinOp, ast.Constant, ast.List, ast.Name, ast.Tuple, ast.UnaryOp)
+_TRACED_PARTS = (ast.arguments, ast.arg, ast.keyword, ast.expr_context, ast.operator, ast.unaryop)
 
 
 class UnsafeModelError(pickle.UnpicklingError):
     """The file refers to something of which no MACE model is made; the message names it."""
 
 
-def read_archive(content: bytes, *, device: str) -> Any:  # noqa: ANN401
+def read_archive(content: bytes, *, device: str) -> Any:
     """Return the object in a torch archive.
 
     Raises zipfile.BadZipFile if the bytes are no torch archive, UnsafeModelError if it refers to anything that no MACE
@@ -100,7 +88,7 @@ def read_archive(content: bytes, *, device: str) -> Any:  # noqa: ANN401
 
 
 class _CarefulUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch.fx.graph_module", "reduce_graph_module"):
             return _rebuild_traced_module
         if name in _NAMES.get(module, ()):
@@ -122,32 +110,34 @@ class _CarefulUnpickler(pickle.Unpickler):
         )
 
 
-def _refuse_bare_pickle(*_args: Any, **_kwargs: Any) -> Any:  # noqa: ANN401
+def _refuse_bare_pickle(*_args: Any, **_kwargs: Any) -> Any:
     raise UnsafeModelError("it is a bare pickle")
 
 
 def _rebuild_traced_module(body: dict[str, Any], import_block: str) -> torch.nn.Module:
     """Torch's reduce_graph_module, after its Python source proved to be a chain of tensor contractions."""
     source = body.get("_code") or body.get("code")
-    if not isinstance(source, str) or not set(import_block.splitlines()) <= _TRACED_IMPORTS:
-        raise UnsafeModelError("it holds Python source that no MACE model needs")
+    if not isinstance(source, str) or not isinstance(import_block, str):
+        raise UnsafeModelError("it holds a traced module without source")
     try:
-        tree = ast.parse(source)
-    except SyntaxError as exc:
-        raise UnsafeModelError("it holds Python source that does not parse") from exc
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    if tree.body != functions or [function.name for function in functions] != ["forward"]:
+        *imports, function = ast.parse(import_block + source).body
+    except (SyntaxError, ValueError) as exc:
+        raise UnsafeModelError("it holds Python source that is not one function") from exc
+    if not isinstance(function, ast.FunctionDef) or function.name != "forward" or function.decorator_list:
         raise UnsafeModelError("it holds Python source that is not one plain function")
-    for node in ast.walk(tree):
-        if not isinstance(node, _TRACED_SYNTAX) or (isinstance(node, ast.Call) and not _is_tensor_call(node.func)):
-            raise UnsafeModelError(f"it holds Python source that no MACE model needs: {ast.unparse(node)[:100]}")
+    suspects: list[ast.AST] = [statement for statement in imports if ast.unparse(statement) not in _TRACED_IMPORTS]
+    suspects += [node for node in list(ast.walk(function))[1:] if not _is_tensor_algebra(node)]
+    if suspects:
+        raise UnsafeModelError(f"it holds Python source that no MACE model needs: {ast.unparse(suspects[0])[:100]}")
     return reduce_graph_module(body, import_block)
 
 
-def _is_tensor_call(function: ast.expr) -> bool:
-    is_method = (
-        isinstance(function, ast.Attribute)
-        and isinstance(function.value, ast.Name)
-        and function.attr in _TRACED_METHODS
-    )
-    return ast.unparse(function) in _TRACED_FUNCTIONS or is_method
+def _is_tensor_algebra(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        function = node.func
+        if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+            return function.attr in _TRACED_METHODS or ast.unparse(function) in _TRACED_FUNCTIONS
+        return ast.unparse(function) in _TRACED_FUNCTIONS
+    if isinstance(node, ast.Assign):
+        return all(isinstance(target, ast.Name) for target in node.targets)
+    return isinstance(node, (ast.Return, *_TRACED_EXPRESSIONS, *_TRACED_PARTS))

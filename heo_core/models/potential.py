@@ -19,6 +19,10 @@ EnergyScale = Literal["pbe-uncorrected", "mp2020-corrected"]
 # What a model's code raises on a structure it cannot handle (an out-of-memory error of torch is a RuntimeError).
 MODEL_ERRORS = (RuntimeError, ValueError, LookupError, ArithmeticError)
 
+# A cell out of these bounds is no crystal, and its neighbours would fill the memory.
+_MAX_LENGTH_ANG = 1e6
+_MIN_VOLUME_PER_ATOM_ANG3 = 0.5
+
 
 class Potential(ABC):
     """A loaded model: energies in eV (total), forces in eV/Å, stresses in eV/Å³ with ASE's sign.
@@ -48,8 +52,8 @@ class Potential(ABC):
     def predict(self, structures: Sequence[Structure], max_atoms_per_batch: int | None = None) -> list[Prediction]:
         """Energies, forces and stresses in the order of the structures; one that fails has its reason and no numbers.
 
-        max_atoms_per_batch: atoms computed side by side; None leaves the choice to the family. A batch that raises is
-        computed again one by one, so that a bad structure never harms the others.
+        max_atoms_per_batch: atoms computed side by side; None leaves the choice to the family. A batch that raises, or
+        in which a number is not finite, is computed again one by one, so that a bad structure never harms the others.
         """
         predictions: dict[int, Prediction] = {}
         sound: list[int] = []
@@ -70,10 +74,14 @@ class Potential(ABC):
             return "no atoms"
         if unknown := self._model_file.unknown_elements(structure.species):
             return f"unknown element: {', '.join(unknown)}"
-        if not (np.isfinite(structure.positions).all() and np.isfinite(structure.lattice).all()):
-            return "positions or lattice are not finite numbers"
-        if structure.volume_ang3 < 1e-3 * structure.n_atoms:
-            return "the lattice vectors span no volume"
+        numbers = np.concatenate([structure.positions, structure.lattice])
+        if not (np.abs(numbers) <= _MAX_LENGTH_ANG).all():
+            return f"positions or lattice are not finite numbers of at most {_MAX_LENGTH_ANG:g} Å"
+        if structure.volume_ang3 < _MIN_VOLUME_PER_ATOM_ANG3 * structure.n_atoms:
+            return (
+                f"the cell has {structure.volume_ang3 / structure.n_atoms:.2g} Å³ an atom; "
+                f"{_MIN_VOLUME_PER_ATOM_ANG3} or more is allowed"
+            )
         return None
 
     def default_atoms_per_batch(self) -> int:
@@ -85,16 +93,17 @@ class Potential(ABC):
         """Compute structures that have passed find_obstacle; may raise one of MODEL_ERRORS."""
 
     def _predict_safely(self, structures: Sequence[Structure]) -> list[Prediction]:
+        failure = "the model's energy, forces or stress are not finite numbers"
         try:
             predictions = self._predict_batch(structures)
         except MODEL_ERRORS as exc:
-            if len(structures) > 1:
-                return [self._predict_safely([structure])[0] for structure in structures]
-            return [Prediction(None, None, failure=describe_error(exc))]
-        return [prediction if _is_finite(prediction) else _NOT_FINITE for prediction in predictions]
-
-
-_NOT_FINITE = Prediction(None, None, failure="the model's energy, forces or stress are not finite numbers")
+            failure = describe_error(exc)
+        else:
+            if all(_is_finite(prediction) for prediction in predictions):
+                return predictions
+        if len(structures) == 1:
+            return [Prediction(None, None, failure=failure)]
+        return [self._predict_safely([structure])[0] for structure in structures]
 
 
 def describe_error(exc: Exception) -> str:

@@ -19,10 +19,19 @@ class Panel:
     figure: go.Figure
     height: int = 340
 
+    @property
+    def total_height(self) -> int:
+        """Height with room for a legend of more than two rows, which would else squeeze the axes."""
+        n_entries = sum(trace.showlegend is not False and bool(trace.name) for trace in self.figure.data)
+        return self.height + 17 * max(0, n_entries - 2)
+
 
 @dataclass(frozen=True)
 class Panels:
-    """Figures side by side where the window is wide enough; size: small, medium or wide."""
+    """Figures side by side where the window is wide enough.
+
+    size: small, medium, full (the whole width), or wide (the same, but it scrolls on a narrow screen).
+    """
 
     panels: list[Panel]
     size: str = "medium"

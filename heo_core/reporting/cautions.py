@@ -288,16 +288,16 @@ def _find_training_limits(data: ReportData) -> Iterator[Caution]:
 
 
 def _find_left_out(data: ReportData) -> Iterator[Caution]:
+    parts = []
     for run in data.training_runs.to_dict("records"):
         left_out = run["left_out"] if isinstance(run["left_out"], dict) else {}
         reasons = [f"{reason} ({n})" for reason, n in left_out.items() if n]
         if reasons:
-            yield Caution(
-                "left-out",
-                False,
-                "Structures left out of training",
-                f"Left out of the training of {run['label']}: {join_words(reasons)}.",
-            )
+            parts.append(f"{run['label']}: {join_words(reasons)}")
+    if parts:
+        yield Caution(
+            "left-out", False, "Rows left out of training", f"Some rows were not trained on. {'; '.join(parts)}."
+        )
 
 
 def compute_end_point_share(structures: pd.DataFrame) -> float | None:

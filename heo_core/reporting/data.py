@@ -191,13 +191,13 @@ class ReportData:
         return as_number(found.iloc[0]) if len(found) else None
 
 
-def as_number(value: Any) -> float | None:  # noqa: ANN401
+def as_number(value: Any) -> float | None:
     """Return a finite float, or None for None, NaN, infinities and what is no number."""
     number = pd.to_numeric(value, errors="coerce")
     return float(number) if pd.notna(number) and abs(float(number)) != float("inf") else None
 
 
-def as_text(value: Any) -> str | None:  # noqa: ANN401
+def as_text(value: Any) -> str | None:
     """Return the value as text, or None where a frame holds None or NaN."""
     return None if value is None or (isinstance(value, float) and pd.isna(value)) or value is pd.NA else str(value)
 

@@ -3,7 +3,10 @@
   const config = {
     responsive: true,
     displaylogo: false,
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    // Without a mouse the buttons would always stand on the figure.
+    displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,
+    // An allow list: plotly's own set has a button that would send the figure to a web service.
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
 
   const plots = [...document.querySelectorAll(".plot")];

@@ -287,17 +287,15 @@ def _build_training(data: ReportData, styles: Mapping[str, ModelStyle]) -> Secti
 
 def _make_training_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Panel]:
     args = (data.epochs, data.training_runs, styles)
+    labels = list(dict.fromkeys(data.epochs["label"].astype(str)))
+    whose, errors, losses = f"Of {labels[0]} on", "", ""
+    if len(labels) > 1:
+        whose, errors, losses = "On", " Solid: RMSE, dotted: MAE.", " Solid: validation, dotted: training."
+    forces, energy, loss = (figures.plot_training_curves(*args, name) for name in ("forces", "energy", "loss"))
     return [
-        Panel(
-            "training-forces", "Force error.", "On the validation split.", figures.plot_training_curves(*args, "forces")
-        ),
-        Panel(
-            "training-energy",
-            "Energy error.",
-            "On the validation split.",
-            figures.plot_training_curves(*args, "energy"),
-        ),
-        Panel("training-loss", "Loss.", "What the training minimises.", figures.plot_training_curves(*args, "loss")),
+        Panel("training-forces", "Force error.", f"{whose} the validation split.{errors}", forces),
+        Panel("training-energy", "Energy error.", f"{whose} the validation split.{errors}", energy),
+        Panel("training-loss", "Loss.", f"What the training minimises.{losses}", loss),
     ]
 
 
@@ -342,7 +340,9 @@ def _build_energy_forces(data: ReportData, styles: Mapping[str, ModelStyle]) -> 
         rows = data.predictions[data.predictions["benchmark"] == benchmark]
         blocks.append(Heading(_describe_benchmark(data, benchmark)))
         blocks.append(Panels(_make_energy_panels(rows, styles, _key(benchmark))))
-        blocks.append(_make_worst_table(data, rows, benchmark))
+        worst = _make_worst_table(data, rows, benchmark)
+        if worst.rows:
+            blocks.append(worst)
     if len(data.force_components):
         blocks.insert(2, Panels(_make_force_panels(data, styles)))
     if not blocks:
@@ -584,7 +584,7 @@ def _build_dataset(data: ReportData) -> Section:
             figures.plot_rejections(data.rejections),
             height=90 + 34 * len(data.rejections),
         )
-        blocks.append(Panels([panel], size="wide"))
+        blocks.append(Panels([panel], size="full"))
         blocks.append(_make_rejection_table(data.rejections))
     return Section("dataset", "Dataset", _describe_dataset(data), blocks)
 
@@ -703,7 +703,7 @@ def _make_model_facts(data: ReportData) -> Iterator[Block]:
         yield Facts(f"Model {model['label']}", [(title, _fact(model[name])) for name, title in names.items()])
 
 
-def _fact(value: Any) -> str:  # noqa: ANN401
+def _fact(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d %H:%M}"
     number = as_number(value) if isinstance(value, float) else None
@@ -721,7 +721,7 @@ def _make_glossary(data: ReportData) -> Facts:
     return Facts("What the numbers mean", [*rows, ("Paired difference", paired)], folded=True)
 
 
-def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:  # noqa: ANN401
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Return a nested dict as (dotted name, text) pairs in their order; none for anything but a dict."""
     if not isinstance(value, Mapping):
         return []
@@ -746,10 +746,10 @@ def _has_numbers(rows: pd.DataFrame, column: str) -> bool:
     return bool(pd.to_numeric(rows[column], errors="coerce").notna().any())
 
 
-def _list_words(value: Any) -> str:  # noqa: ANN401
+def _list_words(value: Any) -> str:
     return ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else as_text(value) or _NONE
 
 
 def _key(name: str) -> str:
-    """Return a name as part of an HTML id: letters and digits, everything else by its code point."""
-    return "".join(sign if sign.isascii() and sign.isalnum() else f"-{ord(sign):x}-" for sign in name)
+    """Return a name as part of an HTML id: letters, digits and hyphens, everything else by its code point."""
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign == "-") else f".{ord(sign):x}." for sign in name)

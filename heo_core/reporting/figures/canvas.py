@@ -70,6 +70,7 @@ def make_layout() -> go.Layout:
             "namelength": -1,
         },
         hovermode="closest",
+        modebar={"orientation": "v", "bgcolor": "rgba(255,255,255,0.85)", "color": AXIS, "activecolor": INK},
         xaxis=axis,
         yaxis=axis,
     )
@@ -176,7 +177,7 @@ def mark_zero(figure: go.Figure) -> None:
     figure.update_yaxes(zeroline=True, zerolinecolor=INK, zerolinewidth=1)
 
 
-def use_log_axis(axis: Any, values: Any) -> None:  # noqa: ANN401
+def use_log_axis(axis: Any, values: Any) -> None:
     """Make an axis logarithmic over the positive ones of these values, with plain numbers at its ticks."""
     numbers = np.asarray(values, dtype=float)
     numbers = numbers[np.isfinite(numbers) & (numbers > 0)]

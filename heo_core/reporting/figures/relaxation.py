@@ -26,6 +26,7 @@ from heo_core.reporting.palette import INK, formula_markup, get_style, mix, plai
 
 MAX_LINES = 40
 _MAX_JOINED_CASES = 80
+_MAX_NAMED_COLUMNS = 2
 
 
 def plot_convergence(relaxations: pd.DataFrame, styles: Styles) -> go.Figure:
@@ -73,11 +74,11 @@ def plot_energy_descent(relaxations: pd.DataFrame, styles: Styles) -> go.Figure:
     return figure
 
 
-def _get_fmax_course(row: Any) -> Array:  # noqa: ANN401
+def _get_fmax_course(row: Any) -> Array:
     return np.asarray(row.fmaxes_ev_per_ang, dtype=np.float32) * np.float32(1000)
 
 
-def _get_energy_course(row: Any) -> Array:  # noqa: ANN401
+def _get_energy_course(row: Any) -> Array:
     energies = np.asarray(row.energies_ev, dtype=float)
     return np.asarray((energies - energies[-1]) / row.n_atoms * 1000, dtype=np.float32)
 
@@ -130,7 +131,7 @@ def _make_median_line(label: str, styles: Styles, courses: Sequence[Array], numb
     )
 
 
-def _has_course(row: Any) -> bool:  # noqa: ANN401
+def _has_course(row: Any) -> bool:
     return all(
         isinstance(values, list | tuple | np.ndarray) and len(values) > 0
         for values in (row.energies_ev, row.fmaxes_ev_per_ang)
@@ -175,17 +176,25 @@ def _make_strip(
             mode="lines",
             line={"color": get_style(styles, label).colour, "width": 3},
             name="median",
+            showlegend=False,
             hovertemplate=f"median {numbers}<extra>{plain(label)}</extra>",
         )
-    figure.update_traces(showlegend=False)
+    _name_columns(figure, labels)
+    return figure
+
+
+def _name_columns(figure: go.Figure, labels: Sequence[str]) -> None:
+    """Name the models below the axis, or in a legend when they are too many to stand side by side."""
+    few = len(labels) <= _MAX_NAMED_COLUMNS
+    if few:
+        figure.update_traces(showlegend=False)
+        figure.update_layout(margin={"t": 12})
     figure.update_xaxes(
         tickvals=list(range(len(labels))),
-        ticktext=[plain(label) for label in labels],
+        ticktext=[plain(label) if few else "" for label in labels],
         range=[-0.6, len(labels) - 0.4],
         showgrid=False,
     )
-    figure.update_layout(margin={"t": 12})
-    return figure
 
 
 def _make_case_lines(
@@ -199,7 +208,9 @@ def _make_case_lines(
             y.append(float(value))
         x.append(None)
         y.append(None)
-    return go.Scatter(x=x, y=y, mode="lines", line={"color": "#C6CDD4", "width": 1}, hoverinfo="skip", name="pairs")
+    return go.Scatter(
+        x=x, y=y, mode="lines", line={"color": "#C6CDD4", "width": 1}, hoverinfo="skip", name="pairs", showlegend=False
+    )
 
 
 def plot_paired_energy_differences(

@@ -34,7 +34,10 @@ _LINES: dict[str, tuple[str, float, tuple[tuple[str, str, str], ...]]] = {
 def plot_training_curves(
     epochs: pd.DataFrame, training_runs: pd.DataFrame, styles: Styles, quantity: Literal["loss", "forces", "energy"]
 ) -> go.Figure:
-    """Error by epoch of every run; epoch 0 is the foundation model and the ring marks the epoch that was kept."""
+    """Error by epoch of every run; epoch 0 is the foundation model and the ring marks the epoch that was kept.
+
+    The legend names the lines of a single run; with several it names the runs, and the caption must name the lines.
+    """
     title, factor, lines = _LINES[quantity]
     figure = make_figure("Epoch (0 = before training)", title)
     several = len(set(epochs["label"])) > 1
@@ -43,15 +46,17 @@ def plot_training_curves(
         for column, name, dash in lines:
             if len(with_numbers(rows, column)):
                 curve = _make_curve(rows["epoch"], to_array(rows[column], factor), style)
-                shown = f"{plain(label)} · {name}" if several else name
                 curve.update(
-                    name=shown, line_dash=dash, hovertemplate=f"epoch %{{x}}: %{{y:.4~g}}<extra>{shown}</extra>"
+                    name=plain(label) if several else name,
+                    line_dash=dash,
+                    showlegend=not several or column == lines[0][0],
+                    hovertemplate=f"epoch %{{x}}: %{{y:.4~g}}<extra>{plain(label)} {name}</extra>",
                 )
                 figure.add_trace(curve)
         kept = with_numbers(rows[rows["epoch"] == _find_best_epoch(training_runs, label)], lines[0][0])
         if len(kept):
             figure.add_trace(_make_ring(kept["epoch"], to_array(kept[lines[0][0]], factor), style))
-            figure.data[-1].showlegend = not any(trace.name == _KEPT for trace in figure.data[:-1])
+            figure.data[-1].showlegend = not several
     last = as_number(pd.to_numeric(epochs["epoch"], errors="coerce").max()) or 1
     figure.update_xaxes(dtick=max(1, int(last) // 8), range=[-0.04 * last, 1.04 * last])
     _scale_errors(figure, logarithmic=quantity == "loss")

@@ -1,4 +1,4 @@
-"""A realistic report, made from a seed: 36 test structures, a foundation model and a finetuned child, all three kinds of benchmark."""
+"""A realistic report, made from a seed: 36 test structures, a parent and a child, all three kinds of benchmark."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _dataset(n_kept):
         "source_uri": "sample (bundled)",
         "source_revision": "9f3c2a1b77",
         "licence": "CC-BY-4.0",
-        "citation": "Siron et al., LeMat-Bulk (2025); labels of SevenNet-0 (Park et al., J. Chem. Theory Comput. 2024).",
+        "citation": "Siron et al., LeMat-Bulk (2025); labels of SevenNet-0 (Park et al., JCTC 2024).",
         "label_kind": "surrogate",
         "functionals": ["surrogate:sevennet-0"],
         "n_scanned": n_kept + 100,
@@ -134,26 +134,28 @@ def _structures(rng, n, n_test):
 
 
 def _predictions(rng, test, labels):
-    rows = []
-    for i, label in enumerate(labels):
-        scale = (1.0, 0.75, 0.9, 0.8)[min(i, 3)]
-        for s in test.itertuples():
-            rows.append(
-                {
-                    "label": label,
-                    "benchmark": EF,
-                    "structure_id": s.structure_id,
-                    "immutable_id": s.immutable_id,
-                    "formula_reduced": s.formula_reduced,
-                    "n_atoms": s.n_atoms,
-                    "energy_reference_ev_per_atom": s.energy_ev_per_atom,
-                    "energy_predicted_ev_per_atom": s.energy_ev_per_atom + scale * float(rng.normal(0.02, 0.04)),
-                    "forces_rmse_ev_per_ang": scale * 0.2 * float(np.exp(rng.normal(0, 0.5))),
-                    "forces_mae_ev_per_ang": scale * 0.13 * float(np.exp(rng.normal(0, 0.5))),
-                    "failure": None,
-                }
-            )
+    rows = [
+        _prediction(rng, s, label, (1.0, 0.75, 0.9, 0.8)[i])
+        for i, label in enumerate(labels)
+        for s in test.itertuples()
+    ]
     return make_frame("predictions", rows)
+
+
+def _prediction(rng, structure, label, scale):
+    return {
+        "label": label,
+        "benchmark": EF,
+        "structure_id": structure.structure_id,
+        "immutable_id": structure.immutable_id,
+        "formula_reduced": structure.formula_reduced,
+        "n_atoms": structure.n_atoms,
+        "energy_reference_ev_per_atom": structure.energy_ev_per_atom,
+        "energy_predicted_ev_per_atom": structure.energy_ev_per_atom + scale * float(rng.normal(0.02, 0.04)),
+        "forces_rmse_ev_per_ang": scale * 0.2 * float(np.exp(rng.normal(0, 0.5))),
+        "forces_mae_ev_per_ang": scale * 0.13 * float(np.exp(rng.normal(0, 0.5))),
+        "failure": None,
+    }
 
 
 def _components(rng, structures, labels, n):

@@ -1,0 +1,208 @@
+"""Rows are written once, found again, and read back as they were."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from db import datasets, evaluations, models, training
+from db.engine import exclusive, get_engine, session_scope
+from db.schema import Dataset, EpochMetric, ModelVersion, Structure
+from heo_core.assets import SAMPLE_DIR
+from heo_core.curation import CuratedDataset, curate, open_source
+from heo_core.errors import InputError, ServiceError
+from heo_core.params import CurationParams, EnergyForcesParams, RuleParams
+from heo_core.records import BenchmarkCase, EpochMetrics, Metric, ModelFile, Prediction
+
+PARAMS = CurationParams(name="sample", source=str(SAMPLE_DIR))
+
+
+@pytest.fixture(scope="module")
+def curated() -> CuratedDataset:
+    return curate(open_source(PARAMS), PARAMS)
+
+
+@pytest.fixture(autouse=True)
+def _dispose(database_url: str):
+    yield
+    get_engine(database_url).dispose()
+
+
+def test_a_dataset_reads_back_as_it_was_stored(database_url: str, curated: CuratedDataset) -> None:
+    with session_scope(database_url) as session:
+        dataset_id = datasets.add_dataset(session, PARAMS, curated).id
+    with session_scope(database_url) as session:
+        test_split = datasets.load_split(session, dataset_id, "test")
+        rejections = datasets.list_rejections(session, dataset_id)
+    expected = {
+        s.content_hash: s for s, split in zip(curated.structures, curated.splits, strict=True) if split == "test"
+    }
+    assert {structure.content_hash for structure in test_split.values()} == set(expected)
+    for structure in test_split.values():
+        original = expected[structure.content_hash]
+        np.testing.assert_array_equal(structure.positions, original.positions)
+        np.testing.assert_array_equal(structure.forces_ev_per_ang, original.forces_ev_per_ang)
+        assert structure.energy_ev == original.energy_ev
+        assert structure.species == original.species
+    assert {r["rule"]: r["n_rejected"] for r in rejections} == {r.rule: r.n_rejected for r in curated.rejections}
+
+
+def test_the_same_dataset_twice_is_one_and_other_parameters_make_version_two(
+    database_url: str, curated: CuratedDataset
+) -> None:
+    other = PARAMS.model_copy(update={"rules": RuleParams(min_elements=6)})
+    smaller = curate(open_source(other), other)
+    with session_scope(database_url) as session:
+        first, again = (datasets.add_dataset(session, PARAMS, curated) for _ in range(2))
+        second = datasets.add_dataset(session, other, smaller)
+        assert first.id == again.id
+        assert (first.version, second.version) == (1, 2)
+        assert datasets.get_dataset(session, "sample").id == second.id
+        assert datasets.get_dataset(session, "sample@1").id == first.id
+        # The structures of the second are among those of the first: none is stored twice.
+        assert session.scalar(select(func.count()).select_from(Structure)) == len(curated.structures)
+
+
+def test_an_unknown_dataset_is_refused_with_what_there_is(database_url: str, curated: CuratedDataset) -> None:
+    with session_scope(database_url) as session:
+        datasets.add_dataset(session, PARAMS, curated)
+        with pytest.raises(InputError, match=r"no dataset 'samle'; there is: sample@1"):
+            datasets.get_dataset(session, "samle")
+        with pytest.raises(InputError, match="after '@' stands a version number"):
+            datasets.get_dataset(session, "sample@new")
+
+
+def test_a_transaction_that_breaks_leaves_nothing(database_url: str, curated: CuratedDataset) -> None:
+    with pytest.raises(RuntimeError, match="killed"):
+        _add_and_break(database_url, curated)
+    with session_scope(database_url) as session:
+        assert session.scalar(select(func.count()).select_from(Dataset)) == 0
+        assert session.scalar(select(func.count()).select_from(Structure)) == 0
+
+
+def _add_and_break(database_url: str, curated: CuratedDataset) -> None:
+    with session_scope(database_url) as session:
+        datasets.add_dataset(session, PARAMS, curated)
+        raise RuntimeError("killed")
+
+
+def test_two_writers_of_one_dataset_end_with_one(database_url: str, curated: CuratedDataset) -> None:
+    found: list[int] = []
+
+    def write() -> None:
+        with session_scope(database_url) as session:
+            found.append(datasets.add_dataset(session, PARAMS, curated).id)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert len(set(found)) == 1
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_freed_with_its_connection(database_url: str) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with exclusive(database_url, "work") as waited:
+            order.append(f"second, waited {waited}")
+
+    with exclusive(database_url, "work") as waited:
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.5)
+        order.append(f"first, waited {waited}")
+    thread.join()
+    assert order == ["first, waited False", "second, waited True"]
+
+
+def register(session, name: str = "heo-mini") -> ModelVersion:
+    model = ModelFile("mace", name, "weights.model", "ab" * 32, ("Mg", "O"), "MIT")
+    return models.register_published_model(session, model, name=name, size_bytes=1, energy_scale="pbe-uncorrected")
+
+
+def test_the_same_model_file_is_one_version_and_follows_its_file(database_url: str) -> None:
+    with session_scope(database_url) as session:
+        first = register(session)
+        moved = ModelFile("mace", "heo-mini", "elsewhere.model", "ab" * 32, ("Mg", "O"), "MIT")
+        again = models.register_published_model(session, moved, name="heo-mini", size_bytes=1, energy_scale=None)
+        assert first.id == again.id
+        assert models.load_model_file(session, first.id).path == "elsewhere.model"
+
+
+def test_a_run_that_starts_again_forgets_the_epochs_of_its_last_try(database_url: str, curated: CuratedDataset) -> None:
+    epoch = EpochMetrics(0, None, 1.0, 0.1, 0.1, 0.2, 0.1, 0.4, 1.0)
+    with session_scope(database_url) as session:
+        columns = {
+            "name": "child",
+            "dataset_id": datasets.add_dataset(session, PARAMS, curated).id,
+            "foundation_id": register(session).id,
+            "params": {},
+            "n_train": 1,
+            "n_validation": 1,
+            "left_out": {},
+            "versions": {},
+        }
+        run_id = training.start_training_run(session, "key", **columns)
+        training.add_epochs(session, run_id, [epoch, replace(epoch, epoch=1)])
+        training.add_epochs(session, run_id, [replace(epoch, epoch=1, validation_loss=0.5)])
+        losses = select(EpochMetric.validation_loss).order_by(EpochMetric.epoch)
+        assert list(session.scalars(losses)) == [1.0, 0.5]
+        training.fail_training_run(session, run_id, "out of memory")
+        assert training.start_training_run(session, "key", **columns) == run_id
+        assert list(session.scalars(losses)) == []
+
+
+def test_predictions_and_metrics_read_back_as_they_were(database_url: str, curated: CuratedDataset) -> None:
+    structures = curated.structures[:2]
+    with session_scope(database_url) as session:
+        cases = [BenchmarkCase(structure, None, {}) for structure in structures]
+        dataset_id = datasets.add_dataset(session, PARAMS, curated).id
+        benchmark, again = (
+            evaluations.add_benchmark(
+                session,
+                EnergyForcesParams(),
+                cases,
+                name="energy-forces:sample",
+                dataset_id=dataset_id,
+                reference_id=None,
+            )
+            for _ in range(2)
+        )
+        assert benchmark.id == again.id
+        ids, loaded = evaluations.load_cases(session, benchmark.id)
+        assert [case.start.content_hash for case in loaded] == [structure.content_hash for structure in structures]
+        evaluation = evaluations.start_evaluation(
+            session, register(session).id, benchmark.id, device="cpu", flow_run_id=None
+        )
+        good = Prediction(-1.5, np.full((structures[0].n_atoms, 3), 0.25))
+        bad = Prediction(None, None, failure="unknown element: Pu")
+        errors = {"energy_error_ev_per_atom": None, "forces_rmse_ev_per_ang": None, "forces_mae_ev_per_ang": None}
+        for _ in range(2):
+            evaluations.add_predictions(session, evaluation.id, {ids[0]: good, ids[1]: bad}, dict.fromkeys(ids, errors))
+        found = evaluations.load_predictions(session, evaluation.id)
+        assert found[ids[0]].energy_ev == -1.5
+        np.testing.assert_array_equal(found[ids[0]].forces_ev_per_ang, good.forces_ev_per_ang)
+        assert found[ids[1]].failure == "unknown element: Pu"
+        evaluations.complete_evaluation(
+            session, evaluation.id, [Metric("forces_rmse_ev_per_ang", 0.1, "eV/Å", 2, 0.05, 0.2)], 1.0
+        )
+        (row,) = evaluations.list_metrics(session, [evaluation.id])
+        assert (row["value"], row["ci_low"], row["ci_high"], row["n"]) == (0.1, 0.05, 0.2, 2)
+
+
+def test_a_database_that_is_down_is_named_without_its_password() -> None:
+    url = "postgresql+psycopg://heo:hidden@127.0.0.1:1/heo"
+    with (
+        pytest.raises(ServiceError, match=r"heo at 127\.0\.0\.1:1 cannot be used") as caught,
+        session_scope(url) as session,
+    ):
+        session.execute(select(1))
+    assert "hidden" not in str(caught.value)

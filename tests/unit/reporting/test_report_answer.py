@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+from synthetic_report import BASELINE, CANDIDATE, EF, RATTLE, SUBSTITUTION, make_softened_report, make_synthetic_report
+
+from heo_core.reporting.answer import compute_headline, compute_statements
+from heo_core.reporting.cautions import compute_cautions
+from heo_core.reporting.data import ReportData, make_frame
+
+
+def make_comparison(before, after, low, high, name="forces_rmse_ev_per_ang", n=36):
+    """A report of nothing but one metric of two models and their paired difference."""
+    kind, benchmark = "energy-forces", "test"
+    models = [
+        {"label": BASELINE, "role": "baseline"},
+        {"label": CANDIDATE, "role": "candidate", "parent": BASELINE},
+    ]
+    shared = {"benchmark": benchmark, "kind": kind, "name": name, "n": n}
+    return ReportData(
+        "report",
+        datetime.now(UTC),
+        "0",
+        models=make_frame("models", models),
+        metrics=make_frame(
+            "metrics", [{**shared, "label": BASELINE, "value": before}, {**shared, "label": CANDIDATE, "value": after}]
+        ),
+        comparisons=make_frame(
+            "comparisons",
+            [
+                {
+                    **shared,
+                    "baseline": BASELINE,
+                    "candidate": CANDIDATE,
+                    "value": after - before,
+                    "ci_low": low,
+                    "ci_high": high,
+                }
+            ],
+        ),
+    )
+
+
+def get_statement(data, metric="forces_rmse_ev_per_ang", benchmark=None):
+    return next(s for s in compute_statements(data) if s.metric == metric and benchmark in (None, s.benchmark))
+
+
+def find_codes(data, *, serious=None):
+    return {caution.code for caution in compute_cautions(data) if serious in (None, caution.serious)}
+
+
+def test_an_improvement_is_told_with_both_values_the_paired_difference_and_its_interval():
+    statement = get_statement(make_comparison(0.0412, 0.0318, -0.013, -0.006))
+    assert statement.verdict == "better"
+    assert statement.text == (
+        "The finetuned model's force error is 23 % lower (41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6, "
+        "36 structures)."
+    )
+
+
+def test_an_interval_with_zero_decides_nothing():
+    statement = get_statement(make_comparison(0.0412, 0.0400, -0.005, 0.003))
+    assert statement.verdict == "undecided"
+    assert statement.text.endswith("The interval includes zero: the data do not decide.")
+
+
+def test_a_missing_interval_decides_nothing():
+    statement = get_statement(make_comparison(0.0412, 0.0400, None, None))
+    assert statement.verdict == "undecided"
+    assert "no interval was computed" in statement.text
+
+
+def test_a_worse_model_is_called_worse():
+    statement = get_statement(
+        make_comparison(0.123, 0.142, 0.008, 0.031, name="energy_rmse_ev_per_atom"), "energy_rmse_ev_per_atom"
+    )
+    assert statement.verdict == "worse"
+    assert "energy error is 15 % higher" in statement.text
+
+
+def test_a_bound_beside_zero_is_never_shown_as_zero():
+    statement = get_statement(make_comparison(0.2, 0.18, -0.04, -0.0003))
+    assert statement.verdict == "better"
+    assert "to −0.3" in statement.text
+
+
+def test_more_converged_structures_are_better(report):
+    changed = report.comparisons.copy()
+    changed.loc[changed["name"] == "success_at_100", "ci_low"] = 0.05
+    statement = get_statement(replace(report, comparisons=changed), "success_at_100", RATTLE)
+    assert statement.verdict == "better"
+    assert "25 percentage points higher (62 → 88 %" in statement.text
+
+
+def test_total_energies_are_told_as_a_difference_only(report):
+    statement = get_statement(report, "reference_energy_mean_ev_per_atom", SUBSTITUTION)
+    assert "2.9 meV/atom lower (paired difference −2.9 meV/atom, 95 % CI −4.4 to −1.3, 8 structures)" in statement.text
+
+
+def test_a_missing_comparison_is_said_and_not_counted(report):
+    data = replace(report, comparisons=report.comparisons[report.comparisons["name"] != "energy_rmse_ev_per_atom"])
+    statements = compute_statements(data)
+    assert get_statement(data, "energy_rmse_ev_per_atom").verdict == "missing"
+    assert "of 5 questions" in compute_headline(data, statements, [])
+
+
+def test_several_candidates_are_called_by_their_labels():
+    data = make_synthetic_report(candidates=("a@1", "b@1"))
+    texts = [statement.text for statement in compute_statements(data)]
+    assert any(text.startswith("a@1's force error") for text in texts)
+    assert any(text.startswith("b@1's force error") for text in texts)
+
+
+def test_headline_counts_the_questions(report):
+    assert compute_headline(report, compute_statements(report), []) == (
+        "The finetuned model is better than the baseline on 3 of 6 questions; the data do not decide 3."
+    )
+
+
+def test_headline_of_nothing():
+    data = ReportData("empty", datetime.now(UTC), "0")
+    assert (
+        compute_headline(data, compute_statements(data), compute_cautions(data)) == "There is nothing to compare yet."
+    )
+
+
+def test_a_softened_child_is_flagged_although_its_force_error_fell():
+    data = make_softened_report()
+    statement = get_statement(data)
+    assert statement.verdict == "caution"
+    assert "predicting zero force everywhere would score 29.8 meV/Å" in statement.text
+    assert find_codes(data, serious=True) >= {"softer", "zero-force", "energies-worse"}
+    assert "end-points" in find_codes(data)
+    softer = next(caution for caution in compute_cautions(data) if caution.code == "softer")
+    assert "36 % too small (softening slope 0.635; the baseline's is 0.945)" in softer.text
+    assert "serious warnings" in compute_headline(data, compute_statements(data), compute_cautions(data))
+
+
+def test_faster_relaxation_of_a_soft_child_gets_a_caveat():
+    data = make_softened_report()
+    changed = data.comparisons.copy()
+    changed.loc[changed["name"] == "success_at_100", "ci_low"] = 0.05
+    statement = get_statement(replace(data, comparisons=changed), "success_at_100", RATTLE)
+    assert statement.verdict == "caution"
+    assert "a softer model converges faster" in statement.text
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "expected"),
+    [
+        (0.945, 0.93, False),
+        (0.945, 0.92, True),
+        (0.85, 0.89, True),
+        (1.10, 1.02, False),
+        (None, 0.95, False),
+        (None, 0.85, True),
+    ],
+)
+def test_softer_means_below_nine_tenths_or_clearly_below_the_baseline(baseline, candidate, expected):
+    rows = [
+        {"label": label, "benchmark": "test", "kind": "energy-forces", "name": "forces_softening_slope", "value": value}
+        for label, value in ((BASELINE, baseline), (CANDIDATE, candidate))
+    ]
+    data = replace(make_comparison(0.1, 0.1, None, None), metrics=make_frame("metrics", rows))
+    assert ("softer" in find_codes(data, serious=True)) is expected
+
+
+def test_a_model_that_got_worse_elsewhere_forgets(report):
+    other = report.comparisons[report.comparisons["benchmark"] == EF].assign(
+        benchmark="off-equilibrium", value=0.18, ci_low=0.1, ci_high=0.2
+    )
+    metrics = report.metrics[report.metrics["benchmark"] == EF].assign(benchmark="off-equilibrium")
+    data = replace(
+        report, comparisons=pd.concat([report.comparisons, other]), metrics=pd.concat([report.metrics, metrics])
+    )
+    forgets = next(caution for caution in compute_cautions(data) if caution.code == "forgets")
+    assert forgets.serious
+    assert forgets.title == "The finetuned model forgets"
+
+
+def test_surrogate_labels_and_few_structures_are_told(report):
+    cautions = {caution.code: caution.text for caution in compute_cautions(report)}
+    assert "not from DFT" in cautions["surrogate"]
+    assert "8 structures in rattle-relax" in cautions["few-structures"]
+    assert EF not in cautions["few-structures"]
+
+
+def test_dft_labels_raise_no_warning(report):
+    data = replace(report, dataset={**report.dataset, "label_kind": "dft"})
+    assert "surrogate" not in find_codes(data)
+
+
+def test_shared_formulas_are_a_leak(report):
+    assert "leaks" in find_codes(
+        replace(report, structures=report.structures.assign(formula_reduced="MgO")), serious=True
+    )
+    assert "leaks" not in find_codes(report)
+
+
+def test_failures_and_unconverged_structures_are_counted_with_their_reasons(report):
+    predictions = report.predictions.copy()
+    predictions["failure"] = predictions["failure"].astype(object)
+    predictions.loc[predictions.index[:2], "failure"] = "energy is not finite"
+    cautions = {caution.code: caution.text for caution in compute_cautions(replace(report, predictions=predictions))}
+    assert f"2 of 36 structures under {BASELINE} failed: energy is not finite (2)" in cautions["failures"]
+    assert f"1 of 8 structures under {BASELINE} did not come below the force limit" in cautions["not-converged"]
+
+
+def test_a_constant_energy_shift_is_another_energy_scale(report):
+    metrics = report.metrics.copy()
+    chosen = (metrics["label"] == CANDIDATE) & (metrics["name"] == "energy_rmse_ev_per_atom")
+    metrics.loc[chosen, "value"] = 0.9
+    assert "energy-scale" in find_codes(replace(report, metrics=metrics), serious=True)
+
+
+def test_no_common_reference_is_told(report):
+    relaxations = report.relaxations.assign(reference_energy_ev_per_atom=None)
+    assert "no-reference" in find_codes(replace(report, relaxations=relaxations))
+
+
+@pytest.mark.parametrize(("best", "code"), [(0, "no-gain"), (6, "still-improving")])
+def test_where_the_best_epoch_stands_is_told(report, best, code):
+    data = replace(report, training_runs=report.training_runs.assign(best_epoch=best))
+    assert code in find_codes(data)
+
+
+def test_a_failed_training_and_rows_left_out_are_told(report):
+    data = replace(report, training_runs=report.training_runs.assign(failure="loss became nan"))
+    cautions = {caution.code: caution.text for caution in compute_cautions(data)}
+    assert cautions["training-failed"] == f"{CANDIDATE}: loss became nan"
+    assert "unknown element: Tb (3)" in cautions["left-out"]
