@@ -557,8 +557,24 @@ def predict(model: Path, frames: Sequence[Atoms], dtype: str = "float32") -> tup
 
 
 def compute_errors(model: Path, frames: Sequence[Atoms]) -> dict[str, float | int]:
-    """Errors per atom (energy) and per component (forces) beside the zero-force baseline and the softening slope."""
+    """Predict and compare; see `compare`."""
+    return compare(frames, *predict(model, frames))
+
+
+def compute_subset_errors(
+    model: Path, frames: Sequence[Atoms], subsets: dict[str, Callable[[Atoms], bool]]
+) -> dict[str, dict[str, float | int]]:
+    """Errors on several subsets of the same cells, which are predicted once."""
     energies, forces = predict(model, frames)
+    errors = {}
+    for name, belongs in subsets.items():
+        keep = [i for i, atoms in enumerate(frames) if belongs(atoms)]
+        errors[name] = compare([frames[i] for i in keep], energies[keep], [forces[i] for i in keep])
+    return errors
+
+
+def compare(frames: Sequence[Atoms], energies: np.ndarray, forces: Sequence[np.ndarray]) -> dict[str, float | int]:
+    """Errors per atom (energy) and per component (forces) beside the zero-force baseline and the softening slope."""
     n_atoms = np.array([len(a) for a in frames])
     energy_error = (energies - np.array([a.info["REF_energy"] for a in frames])) / n_atoms
     reference = np.concatenate([a.arrays["REF_forces"].ravel() for a in frames])
@@ -628,19 +644,16 @@ def make_card(teacher: Path, sample: Path, work: Path, out: Path, lemat: Path | 
     model = out / f"{MODEL_NAME}.model"
     facts = json.loads((work / "facts.json").read_text())
     test = split_by_system(load_teacher(teacher), load_sample_systems(sample), SPLIT_SEED)["test"]
-    errors = {
-        "heldout_teacher_systems": compute_errors(model, test),
-        "heldout_teacher_systems_forces_up_to_10_ev_per_ang": compute_errors(
-            model, [a for a in test if fmax(a) <= FORCE_LIMIT_EV_PER_ANG]
-        ),
-        "heldout_teacher_near_equilibrium": compute_errors(
-            model, [a for a in test if NEAR_FILE_MARK in a.info["source"]]
-        ),
-        "sample_accepted_rows": compute_errors(model, load_rows(sample, lambda name: name.split("-")[1].isdigit())),
+    subsets: dict[str, Callable[[Atoms], bool]] = {
+        "heldout_teacher_systems": lambda _: True,
+        "heldout_teacher_systems_forces_up_to_10_ev_per_ang": lambda atoms: fmax(atoms) <= FORCE_LIMIT_EV_PER_ANG,
+        "heldout_teacher_near_equilibrium": lambda atoms: NEAR_FILE_MARK in atoms.info["source"],
     }
+    accepted = load_rows(sample, lambda name: name.split("-")[1].isdigit())
+    errors = compute_subset_errors(model, test, subsets) | {"sample_accepted_rows": compute_errors(model, accepted)}
     if lemat is not None:
         errors["lemat_real_rows"] = compute_errors(model, load_rows(lemat, lambda name: name.startswith("heo-")))
-    example = max(load_rows(sample, lambda name: name.split("-")[1].isdigit()), key=len).repeat((2, 2, 1))
+    example = max(accepted, key=len).repeat((2, 2, 1))
     card = {
         "name": MODEL_NAME,
         "version": MODEL_VERSION,

@@ -39,7 +39,7 @@ _DFT_FUNCTIONALS = frozenset({"pbe", "pbesol", "scan", "r2scan", "pbe+u", "lda"}
 _MAX_COMPONENTS = 4000
 
 
-def load_report_data(session: Session, model_ids: Sequence[int], *, title: str) -> ReportData:
+def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
     """Read what the database knows of some models, the one to compare with first."""
     rows = [session.get_one(ModelVersion, model_id) for model_id in model_ids]
     labels = {row.id: _label(row) for row in rows}
@@ -47,7 +47,7 @@ def load_report_data(session: Session, model_ids: Sequence[int], *, title: str) 
     dataset_id = next((row.dataset_id for row in reversed(rows) if row.dataset_id is not None), None)
     predictions, components = _load_predictions(session, evaluations, labels)
     return ReportData(
-        title=title,
+        title=" against ".join([*(labels[row.id] for row in rows[1:]), labels[rows[0].id]]),
         generated_at=datetime.now(UTC),
         heo_version=version("heo"),
         models=make_frame("models", [_model_row(session, row, is_baseline=row is rows[0]) for row in rows]),

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from deploy.services import flow_runs, prefect_server, workers
+from deploy.services.bootstrap import source_definition
 from deploy.services.environment import log_file, resolved_home
 from deploy.services.prefect_api import FINAL, IN_FLIGHT, Json, PrefectApi
 from deploy.services.process import last_lines
@@ -94,7 +95,7 @@ def latest_report(settings: Settings) -> Report | None:
 
 def choose_run(settings: Settings, api: PrefectApi, *, again: bool) -> Choice:
     """Find the run that goes on or is done already, else start one."""
-    definition = str(load_state(resolved_home(settings)).definition)
+    definition = source_definition()
     deployment = api.deployment(DEPLOYMENT)
     runs = api.flow_runs(tags={"all_": [TAG]}, deployment_id={"any_": [deployment["id"]]})
     for run in runs:

@@ -26,7 +26,7 @@ def write_report(name: str, model_ids: list[int]) -> int:
     settings = load_settings()
     url = settings.resolve_database_url()
     with session_scope(url) as session:
-        data = reports.load_report_data(session, model_ids, title=name)
+        data = reports.load_report_data(session, model_ids)
     answer = compute_answer(data)
     path = settings.reports / f"{name}.html"
     write_page(render_page(data), path)

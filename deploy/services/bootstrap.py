@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from deploy.services.environment import log_file, prefect_environment, resolved_home, service_environment
@@ -21,7 +21,6 @@ from heo_core.errors import ServiceError
 SERVICE = "deploy"
 DEPLOYMENTS = ("curate", "finetune", "evaluate", "report", "pipeline")
 PREFECT_FILE = Path("deploy", "prefect.yaml")
-SOURCES = ("flows", "heo_core", "db")  # what a flow run does, and the form in the UI, is written here
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE_S = 90  # three heartbeats of 30 s; with fewer, healthy runs on a busy machine would be given up
 
@@ -63,27 +62,31 @@ def prepare_server(api: PrefectApi) -> None:
     api.ensure_automation(CRASH_RECOVERY)
 
 
+def deployed_definition() -> str:
+    """Digest what a deployment is made from: our file, the flows, and the parameters that its form shows."""
+    return _digest([PREFECT_FILE, Path("flows"), Path("heo_core", "params.py")])
+
+
 def source_definition() -> str:
-    """Digest everything that decides what a deployed flow does, parameter defaults and bundled assets included."""
+    """Digest everything that decides what a flow does, bundled assets included."""
+    return _digest([PREFECT_FILE, Path("flows"), Path("heo_core"), Path("db")])
+
+
+def _digest(sources: Iterable[Path]) -> str:
+    """Digest files and folders of the checkout, and where it is and which Python runs it."""
     digest = hashlib.sha256(repr((str(CHECKOUT), sys.executable)).encode())
-    for path in _source_files():
-        digest.update(str(path.relative_to(CHECKOUT)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _source_files() -> Iterator[Path]:
-    """Yield the files of the flows and of what they use, in a fixed order."""
-    yield CHECKOUT / PREFECT_FILE
-    for folder in SOURCES:
-        for path in sorted((CHECKOUT / folder).rglob("*")):
+    for source in sources:
+        top = CHECKOUT / source
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
             if path.is_file() and "__pycache__" not in path.parts:
-                yield path
+                digest.update(str(path.relative_to(CHECKOUT)).encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def deploy_flows(settings: Settings, api: PrefectApi, known_definition: str | None, say: Say) -> str:
     """Deploy the flows unless the server has this very definition of them; return the definition."""
-    definition = source_definition()
+    definition = deployed_definition()
     if definition == known_definition and not _missing(api):
         return definition
     say("Prefect: deploying the flows")

@@ -53,7 +53,7 @@ class WorkerState(ProcessState):
 
 
 class ServicesState(BaseModel):
-    """All services of one home, and which definition of the flows its Prefect server was given last."""
+    """All services of one home, and which definition of the deployments its server was given last."""
 
     model_config = ConfigDict(extra="ignore")
 

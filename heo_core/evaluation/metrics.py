@@ -10,6 +10,7 @@ interval.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -282,17 +283,22 @@ def compare_convergence(
 ) -> list[Metric]:
     """Paired differences candidate - baseline.
 
-    convergence_rate: over all cases. force_calls_mean: over the cases on which both converged.
+    convergence_rate and success_at_N: over all cases. force_calls_mean: over the cases on which both converged.
     """
 
-    def rates(relaxations: Sequence[Relaxation]) -> list[float | None]:
-        return [float(relaxation.converged) for relaxation in relaxations]
+    def successes(relaxations: Sequence[Relaxation], limit: float) -> list[float | None]:
+        return [float(relaxation.converged and relaxation.force_calls <= limit) for relaxation in relaxations]
+
+    def difference(name: str, limit: float) -> Metric:
+        paired = subtract_paired(successes(candidate, limit), successes(baseline, limit))
+        return mean_metric(name, "1", paired, groups, rng)
 
     def calls(relaxations: Sequence[Relaxation]) -> list[float | None]:
         return [float(relaxation.force_calls) if relaxation.converged else None for relaxation in relaxations]
 
     return [
-        mean_metric("convergence_rate", "1", subtract_paired(rates(candidate), rates(baseline)), groups, rng),
+        difference("convergence_rate", math.inf),
+        *(difference(f"success_at_{limit}", limit) for limit in SUCCESS_FORCE_CALLS),
         mean_metric("force_calls_mean", "1", subtract_paired(calls(candidate), calls(baseline)), groups, rng),
     ]
 

@@ -105,6 +105,9 @@ QUANTITIES: dict[str, Quantity] = {
     "force_calls_median": Quantity(
         "Force calls, median", "calls", 1.0, "lower", "median number of force evaluations; a softer model needs fewer"
     ),
+    "force_calls_mean": Quantity(
+        "Force calls, mean", "calls", 1.0, "lower", "mean number of force evaluations where both models converged"
+    ),
     "displacement_rmsd_mean_ang": Quantity(
         "Displacement RMSD, mean",
         "Å",

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy.services import bootstrap
 from deploy.services.bootstrap import DEPLOYMENTS
 from deploy.services.workers import POOLS
 
@@ -34,3 +35,39 @@ def test_every_deployment_describes_itself_and_has_its_code(prefect_file):
 def test_no_machines_path_is_in_the_file(prefect_file):
     step = prefect_file["pull"][0]["prefect.deployments.steps.set_working_directory"]
     assert step == {"directory": "{{ $HEO_CHECKOUT }}"}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "CHECKOUT", tmp_path)
+    for name in ("deploy/prefect.yaml", "flows/pipeline.py", "heo_core/params.py", "heo_core/other.py", "db/schema.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("one")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("edited", "is_deployed_again"),
+    [
+        ("deploy/prefect.yaml", True),
+        ("flows/pipeline.py", True),
+        ("flows/new.py", True),
+        ("heo_core/params.py", True),
+        ("heo_core/other.py", False),
+        ("db/schema.py", False),
+    ],
+)
+def test_an_edit_is_another_definition_and_a_new_deployment_only_where_its_form_may_change(
+    checkout, edited, is_deployed_again
+):
+    sources, deployed = bootstrap.source_definition(), bootstrap.deployed_definition()
+    (checkout / edited).write_text("two")
+    assert bootstrap.source_definition() != sources
+    assert (bootstrap.deployed_definition() != deployed) is is_deployed_again
+
+
+def test_compiled_files_are_no_edit(checkout):
+    before = bootstrap.source_definition()
+    (checkout / "flows" / "__pycache__").mkdir()
+    (checkout / "flows" / "__pycache__" / "pipeline.pyc").write_text("compiled")
+    assert bootstrap.source_definition() == before

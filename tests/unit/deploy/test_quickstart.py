@@ -4,7 +4,6 @@ import pytest
 
 from deploy import quickstart
 from deploy.quickstart import choose_run, latest_report
-from deploy.services.state import ServicesState, save_state
 from flows.settings import Settings
 
 TAGS = ["quickstart", "definition:abc"]
@@ -34,8 +33,8 @@ def run(state, number=1, *, tags=TAGS):
 
 
 @pytest.fixture
-def settings(tmp_path):
-    save_state(tmp_path, ServicesState(definition="abc"))
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(quickstart, "source_definition", lambda: "abc")
     return Settings(home=tmp_path, report_root=tmp_path / "reports")
 
 

@@ -310,10 +310,22 @@ def test_an_unconverged_end_is_a_final_state_and_a_number_that_is_not_finite_is_
     assert metrics.compute_final_energy(make_relaxation(energy=math.nan), 2) is None
 
 
+def test_a_success_is_compared_case_by_case_at_each_limit():
+    baseline = [make_relaxation(force_calls=40), make_relaxation(converged=False, force_calls=10)]
+    candidate = [make_relaxation(force_calls=60), make_relaxation(force_calls=20)]
+    found = {
+        m.name: m.value for m in metrics.compare_convergence(baseline, candidate, ["a", "b"], np.random.default_rng(0))
+    }
+    assert found["convergence_rate"] == 0.5
+    assert found["success_at_25"] == 0.5
+    assert found["success_at_50"] == 0.0
+    assert found["success_at_100"] == 0.5
+
+
 def test_force_calls_are_compared_where_both_converged():
     baseline = [make_relaxation(force_calls=40), make_relaxation(converged=False, force_calls=200)]
     candidate = [make_relaxation(force_calls=30), make_relaxation(force_calls=20)]
-    rate, calls = metrics.compare_convergence(baseline, candidate, ["a", "b"], np.random.default_rng(0))
+    rate, *_, calls = metrics.compare_convergence(baseline, candidate, ["a", "b"], np.random.default_rng(0))
     assert (rate.name, rate.value, rate.n) == ("convergence_rate", 0.5, 2)
     assert (calls.name, calls.value, calls.n) == ("force_calls_mean", -10.0, 1)
 
