@@ -483,6 +483,7 @@ def resume(work: Path, out: Path, *, epochs: int, lr: float, decay: float) -> Pa
     """Continue an interrupted run from its newest checkpoint with another learning rate, then install the model.
 
     MACE takes the learning rate and its decay from the checkpoint, not from its arguments, so they are written there.
+    It also repeats the epoch whose number the checkpoint carries.
     """
     import torch
 
@@ -505,6 +506,7 @@ def rescue(work: Path, out: Path) -> Path:
     """Install the newest checkpoint of a run that is unfinished: MACE loads it, trains no epoch and saves the model."""
     facts = json.loads((work / "facts.json").read_text())
     newest = newest_checkpoint(work)
+    write_json(work / "facts.json", facts | {"installed_checkpoint_of_epoch": int(newest.stem.rsplit("-", 1)[1])})
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
         (copy / "checkpoints").mkdir()
@@ -639,6 +641,7 @@ def milliseconds_per_atom(model: Path, atoms: Atoms) -> float:
 
 def make_card(teacher: Path, sample: Path, work: Path, out: Path, lemat: Path | None) -> dict[str, Any]:
     """Measure the installed model and write `card.json`."""
+    import torch
     from ase.data import chemical_symbols
 
     model = out / f"{MODEL_NAME}.model"
@@ -667,7 +670,11 @@ def make_card(teacher: Path, sample: Path, work: Path, out: Path, lemat: Path | 
         "labels": "SevenNet 7net-0 (sevenn 0.13.0, MIT): a potential, not DFT",
         "energy_scale": "PBE(+U), uncorrected, as learned by 7net-0",
         "errors": errors,
-        "speed": {"n_atoms": len(example), "ms_per_atom_energy_forces_float32": milliseconds_per_atom(model, example)},
+        "speed": {
+            "n_atoms": len(example),
+            "threads": torch.get_num_threads(),
+            "ms_per_atom_energy_forces_float32": milliseconds_per_atom(model, example),
+        },
         "recipe": {
             "script": "benchmarks/heo_mini.py",
             "mace_torch": "0.3.16",

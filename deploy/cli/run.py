@@ -180,7 +180,7 @@ def pipeline(
 
 
 def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields: Any) -> P:
-    """Make parameters of options (None: the default) and of FIELD=VALUE words: dotted field, value in JSON or plain text.
+    """Make parameters of options (None: the default) and of FIELD=VALUE words; a value is JSON or plain text.
 
     Raises InputError for a word that is no FIELD=VALUE; pydantic's ValidationError names field and value for all else.
     """

@@ -6,6 +6,7 @@ database of the same name each; the superuser only makes them. There is no Unix 
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -278,6 +279,8 @@ def _make_cluster(cluster: Cluster, identity: Identity) -> None:
     if result.returncode != 0:
         shutil.rmtree(folder, ignore_errors=True)
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+        if any(os.strerror(errno.ENOSPC) in line for line in lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(cluster.root))
         raise ServiceError(f"the database cluster in {cluster.root} could not be made: {' '.join(lines[-3:])}")
     folder.rename(cluster.data)
 

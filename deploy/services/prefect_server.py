@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from contextlib import suppress
@@ -31,8 +32,11 @@ def find(known: ServerState) -> psutil.Process | None:
 
 def launch(settings: Settings, known: ServerState, database_url: str, say: Say) -> ServerState:
     """Start the server's process where it does not run, and return it at once; `wait_until_ready` comes next."""
-    if find(known) is not None:
+    database = hashlib.sha256(database_url.encode()).hexdigest()[:16]
+    if find(known) is not None and known.database == database:
         return known
+    if stop(known):
+        say("Prefect server: its database has moved, so it is started again")
     end_strays(resolved_home(settings), SERVICE)
     port = choose_port(PORT_VARIABLE, remembered=known.port, default=DEFAULT_PORT)
     url = f"http://{LOOPBACK}:{port}"
@@ -43,7 +47,14 @@ def launch(settings: Settings, known: ServerState, database_url: str, say: Say) 
         environment=server_environment(settings, database_url, url),
         directory=resolved_home(settings),
     )
-    return ServerState(pid=process.pid, create_time=process.create_time(), port=port, url=url, api_url=f"{url}/api")
+    return ServerState(
+        pid=process.pid,
+        create_time=process.create_time(),
+        port=port,
+        url=url,
+        api_url=f"{url}/api",
+        database=database,
+    )
 
 
 def wait_until_ready(settings: Settings, state: ServerState, say: Say) -> bool:

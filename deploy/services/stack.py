@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.services import bootstrap, flow_runs, postgres, prefect_server, workers
+from deploy.services import bootstrap, flow_runs, postgres, prefect_server, report_server, workers
 from deploy.services.environment import log_file, prefect_environment, resolved_home
 from deploy.services.ports import asked_port
 from deploy.services.prefect_api import PrefectApi
@@ -126,6 +126,8 @@ def _wait_for_server(settings: Settings, state: ServicesState, database_url: str
 
 def _start_work(settings: Settings, state: ServicesState, api: PrefectApi, *, with_workers: bool, say: Say) -> None:
     """Make the pools, end the runs of workers that are gone, and start workers."""
+    state.reports = report_server.start(settings, state.reports, say)
+    save_state(resolved_home(settings), state)
     bootstrap.prepare_server(api)
     alive = workers.living(state)
     flow_runs.crash_orphans(api, resolved_home(settings), alive, say)
@@ -150,7 +152,7 @@ def down(settings: Settings, say: Say = _ignore) -> int:
         say("stopping Postgres")
         count += postgres.stop(settings, state.postgres)
         count += end_marked(home, lambda _: True)
-        for process in (state.postgres, state.server, *state.workers.values()):
+        for process in (state.postgres, state.server, state.reports, *state.workers.values()):
             process.forget_process()
         save_state(home, state)
     return count
@@ -197,6 +199,9 @@ def _statuses(settings: Settings, state: ServicesState) -> Iterator[ServiceStatu
     answers = server is not None and _is_healthy(str(state.server.api_url))
     log = log_file(settings, prefect_server.SERVICE)
     yield _status("server", server, answers=answers, address=state.server.url, log=log)
+    reports = report_server.find(state.reports)
+    log = log_file(settings, report_server.SERVICE)
+    yield _status(report_server.SERVICE, reports, answers=reports is not None, address=state.reports.url, log=log)
     for pool in workers.POOLS:
         worker = workers.find(pool, state.worker(pool.name))
         log = log_file(settings, pool.service)

@@ -39,11 +39,19 @@ class PostgresState(ProcessState):
 
 
 class ServerState(ProcessState):
-    """The Prefect server; `url` is its UI."""
+    """The Prefect server; `url` is its UI, `database` a digest of the URL of its database."""
 
     port: int | None = None
     url: str | None = None
     api_url: str | None = None
+    database: str | None = None
+
+
+class ReportServerState(ProcessState):
+    """The server of the report pages."""
+
+    port: int | None = None
+    url: str | None = None
 
 
 class WorkerState(ProcessState):
@@ -59,6 +67,7 @@ class ServicesState(BaseModel):
 
     postgres: PostgresState = PostgresState()
     server: ServerState = ServerState()
+    reports: ReportServerState = ReportServerState()
     workers: dict[str, WorkerState] = {}
     definition: str | None = None
 

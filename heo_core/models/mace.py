@@ -44,8 +44,8 @@ with _quiet(), contextlib.redirect_stdout(io.StringIO()):
 if TYPE_CHECKING:
     from ase import Atoms
 
-# Measured on two CPU cores: small batches stay in the cache. A GPU wants as many as fit.
-_ATOMS_PER_BATCH = {"cpu": 256, "cuda": 8192}
+# With heo-mini on one core 128 atoms cost 0.7 ms each, cell by cell 1.1 and 1024 atoms 0.84. A GPU wants more.
+_ATOMS_PER_BATCH = {"cpu": 128, "cuda": 8192}
 
 
 class MacePotential(Potential):

@@ -74,6 +74,11 @@ class Potential(ABC):
             return "no atoms"
         if unknown := self._model_file.unknown_elements(structure.species):
             return f"unknown element: {', '.join(unknown)}"
+        if structure.positions.shape != (structure.n_atoms, 3) or structure.lattice.shape != (3, 3):
+            return (
+                f"{structure.n_atoms} species, but positions of shape {structure.positions.shape} "
+                f"in a lattice of shape {structure.lattice.shape}"
+            )
         numbers = np.concatenate([structure.positions, structure.lattice])
         if not (np.abs(numbers) <= _MAX_LENGTH_ANG).all():
             return f"positions or lattice are not finite numbers of at most {_MAX_LENGTH_ANG:g} Å"

@@ -66,6 +66,7 @@ def test_every_service_is_up(home):
     assert {status["name"]: status["state"] for status in statuses} == {
         "postgres": "up",
         "server": "up",
+        "reports": "up",
         "worker-cpu": "up",
         "worker-gpu": "up",
     }
@@ -149,6 +150,19 @@ def test_a_killed_postgres_comes_back_with_its_data(home):
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT answer FROM survivor").fetchone() == (42,)
         connection.execute("DROP TABLE survivor")
+
+
+def test_a_postgres_whose_port_was_taken_moves_and_the_server_follows(home):
+    before, port = pids(home), load_state(home).postgres.port
+    kill(before["postgres"])
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        heo_ok(home, "up")
+    assert load_state(home).postgres.port != port
+    assert pids(home)["server"] != before["server"]
+    assert heo(home, "status").returncode == 0
 
 
 def test_a_killed_server_comes_back_where_it_was_and_the_workers_stay(home):

@@ -87,11 +87,12 @@ def test_a_bad_structure_has_its_reason_and_leaves_the_others_alone(cells, poten
     nowhere = replace_positions(cells[0], np.full_like(cells[0].positions, np.nan))
     far = replace_positions(cells[0], cells[0].positions + 1e300)
     flat = Structure(np.diag([4.0, 4.0, 0.0]), np.zeros((1, 3)), ("O",), "flat", "test")
+    short = replace_positions(cells[0], cells[0].positions[:-1])
     empty = Structure(np.eye(3), np.zeros((0, 3)), (), "empty", "test")
-    bad = [unknown, nowhere, far, flat, empty]
+    bad = [unknown, nowhere, far, flat, short, empty]
     *failed, good, other = potential.predict([*bad, *cells[:2]], 10_000)
     for prediction, reason in zip(
-        failed, ("unknown element: Xe", "not finite", "not finite", "Å³ an atom", "no atoms"), strict=True
+        failed, ("unknown element: Xe", "not finite", "not finite", "Å³ an atom", "8 species", "no atoms"), strict=True
     ):
         assert reason in prediction.failure
         assert (prediction.energy_ev, prediction.forces_ev_per_ang, prediction.stress_ev_per_ang3) == (None, None, None)
