@@ -16,8 +16,8 @@ from flows.evaluate import find_models
 from flows.settings import load_settings
 from heo_core.artifacts import compute_sha256
 from heo_core.params import ReportParams
-from heo_core.reporting.summary import compute_answer
 from heo_core.reporting.page import render_page, write_page
+from heo_core.reporting.summary import compute_answer
 
 
 @task(name="write the page", cache_policy=NO_CACHE)

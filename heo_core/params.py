@@ -54,7 +54,7 @@ def hash_json(value: Any) -> str:
 
 
 class RuleParams(Params):
-    """Which rows are kept. The defaults are the origin project's HEO: oxygen, at least five elements, all others metals."""
+    """Which rows are kept. By default, as in the origin project: oxygen, at least five elements, all others metals."""
 
     min_elements: PositiveInt = Field(5, description="smallest number of different elements, oxygen included")
     allow_metalloids: bool = Field(default=False, description="count B, Si, Ge, As, Sb and Te as cations")
@@ -120,7 +120,10 @@ class FinetuneParams(Params):
         description="heo-mini (bundled), mace-mp:small|medium|large, file:PATH, or NAME@VERSION of a registered model",
     )
     name: Name | None = Field(None, description="name of the new model; empty: FOUNDATION-DATASET")
-    lr: PositiveFloat = Field(1e-3, description="learning rate")
+    lr: PositiveFloat | None = Field(
+        None,
+        description="learning rate; empty: 1e-4 (the origin's), or 5e-3 for a model file below 4 MB such as heo-mini",
+    )
     max_num_epochs: PositiveInt = Field(6, description="passes over the training split")
     batch_size: PositiveInt = Field(4, description="structures per step")
     loss: Literal["universal", "weighted"] = Field(

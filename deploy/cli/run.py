@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -223,6 +224,8 @@ def _run(work: Callable[[], dict[str, Any]], *, as_json: bool) -> None:
     from deploy.services import ensure_services
     from flows.settings import load_settings
 
+    # Threads that spin while they wait make a busy machine several times slower; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with progress(make_console(stderr=True)) as say:
         ensure_services(load_settings(), say=say)
     from deploy.cli.flow_log import shorten_log

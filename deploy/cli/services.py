@@ -110,9 +110,7 @@ def env() -> None:
 
 
 def logs(
-    service: Annotated[
-        str | None, typer.Argument(help="A service of `heo status`, or deploy.")
-    ] = None,
+    service: Annotated[str | None, typer.Argument(help="A service of `heo status`, or deploy.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of each log.")] = 50,
 ) -> None:

@@ -8,6 +8,17 @@ from heo_core.params import FinetuneParams
 
 MODEL_NAME = "finetuned"
 
+# A small model bears, and needs, a far larger learning rate than MACE-MP-0: measured on the bundled sample.
+LR, SMALL_MODEL_LR = 1e-4, 5e-3
+SMALL_MODEL_BYTES = 4_000_000
+
+
+def choose_lr(params: FinetuneParams, foundation: Path) -> float:
+    """Learning rate to start with: the one asked for, else one that suits the size of the foundation's file."""
+    if params.lr is not None:
+        return params.lr
+    return SMALL_MODEL_LR if foundation.stat().st_size < SMALL_MODEL_BYTES else LR
+
 
 def make_mace_arguments(params: FinetuneParams, *, foundation: Path, folder: Path, device: str) -> list[str]:
     """Arguments for finetuning `foundation` on folder/train.extxyz, judged by folder/validation.extxyz."""
@@ -24,7 +35,7 @@ def make_mace_arguments(params: FinetuneParams, *, foundation: Path, folder: Pat
         # MACE's default drops the elements that the training data lack: the model could then not run on new cations.
         "foundation_model_elements": True,
         "E0s": "foundation",
-        "lr": params.lr,
+        "lr": choose_lr(params, foundation),
         # A finetuning is short: it ends at a twentieth of its first learning rate, where the error settles.
         "scheduler": "ExponentialLR",
         "lr_scheduler_gamma": round(0.05 ** (1 / params.max_num_epochs), 6),

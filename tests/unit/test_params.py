@@ -18,7 +18,7 @@ from heo_core.params import (
 
 
 def test_equal_parameters_have_equal_hashes_and_a_changed_field_another() -> None:
-    assert FinetuneParams().compute_hash() == FinetuneParams(lr=FinetuneParams().lr).compute_hash()
+    assert FinetuneParams().compute_hash() == FinetuneParams(batch_size=FinetuneParams().batch_size).compute_hash()
     assert FinetuneParams(seed=1).compute_hash() != FinetuneParams().compute_hash()
 
 

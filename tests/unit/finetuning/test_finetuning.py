@@ -19,7 +19,7 @@ import pytest
 from heo_core.assets import HEO_MINI_DIR
 from heo_core.errors import InputError, TrainingError
 from heo_core.finetuning.run import run_training
-from heo_core.finetuning.strategy import make_mace_arguments
+from heo_core.finetuning.strategy import LR, SMALL_MODEL_LR, choose_lr, make_mace_arguments
 from heo_core.finetuning.training_log import TrainingLog
 from heo_core.finetuning.training_set import make_training_set, write_extxyz
 from heo_core.models import resolve_model
@@ -91,9 +91,18 @@ def test_mace_understands_every_argument_and_none_of_its_traps_is_left_open(tmp_
     assert parsed["foundation_model_elements"] == "True"
     assert parsed["E0s"] == "foundation"
     assert parsed["ema"] == "True"
-    assert float(parsed["lr"]) == FinetuneParams().lr
+    assert float(parsed["lr"]) == SMALL_MODEL_LR
     assert int(parsed["max_num_epochs"]) == FinetuneParams().max_num_epochs
     assert float(parsed["forces_weight"]) == FinetuneParams().forces_weight
+
+
+def test_the_learning_rate_suits_the_foundation_unless_it_is_given(tmp_path: Path) -> None:
+    large = tmp_path / "large.model"
+    with large.open("wb") as stream:
+        stream.truncate(30_000_000)
+    assert choose_lr(FinetuneParams(), FOUNDATION) == SMALL_MODEL_LR
+    assert choose_lr(FinetuneParams(), large) == LR
+    assert choose_lr(FinetuneParams(lr=0.002), FOUNDATION) == 0.002
 
 
 def test_the_log_is_followed_line_by_line_and_half_a_line_waits(tmp_path: Path) -> None:
