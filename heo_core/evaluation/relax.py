@@ -49,7 +49,7 @@ def relax_structures(
         if obstacle is None:
             sound.append(run)
         else:
-            yield index, run.finish(obstacle)
+            yield index, run.fail(obstacle)
     model = potential.as_torch_sim_model()
     if model is None:
         yield from _relax_with_ase(potential, sound, params)
@@ -110,18 +110,23 @@ class _Run:
         """Take note of one more force call; return the result if the structure is done with it."""
         self.force_calls += 1
         if not frame.is_finite():
-            self.last = None
-            return self.finish(f"energy, forces or stress are not finite numbers after {self.force_calls} force calls")
+            return self.fail(f"energy, forces or stress are not finite numbers after {self.force_calls} force calls")
         self.last = frame
         self.energies_ev.append(frame.energy_ev)
         self.fmaxes_ev_per_ang.append(frame.fmax)
         if wreck := self._find_wreck(frame):
-            return self.finish(wreck)
+            return self.fail(wreck)
         converged = frame.fmax <= self.params.fmax and self._cell_fmax(frame) <= self.params.fmax
         if not converged and self.force_calls < self.params.max_force_calls:
             return None
-        overlap = _find_overlap(frame.lattice, frame.positions)
-        return self.finish(overlap or (None if converged else f"not converged in {self.force_calls} force calls"))
+        if overlap := _find_overlap(frame.lattice, frame.positions):
+            return self.fail(overlap)
+        return self.finish(None if converged else f"not converged in {self.force_calls} force calls")
+
+    def fail(self, failure: str) -> Relaxation:
+        """Return a result without a final state: what an average must not see."""
+        self.last = None
+        return self.finish(failure)
 
     def finish(self, failure: str | None) -> Relaxation:
         """Return the result as it stands; converged means without failure."""
@@ -229,7 +234,7 @@ def _retry_alone(
 ) -> Iterator[tuple[int, Relaxation]]:
     """Relax each structure of a batch that raised by itself, from its start; what raises by itself has failed."""
     if len(failed) == 1:
-        yield failed[0].index, failed[0].finish(describe_error(exc))
+        yield failed[0].index, failed[0].fail(describe_error(exc))
         return
     for run in failed:
         alone = _Run(run.index, run.structure, params, wall_s=run.wall_s)
@@ -252,7 +257,7 @@ def _relax_with_ase(potential: Potential, runs: list[_Run], params: RelaxParams)
                     optimizer.step()
                 frame = _read_atoms(atoms)
             except MODEL_ERRORS as exc:
-                result = run.finish(describe_error(exc))
+                result = run.fail(describe_error(exc))
             else:
                 run.wall_s += time.perf_counter() - start
                 result = run.observe(frame)

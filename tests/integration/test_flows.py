@@ -1,0 +1,215 @@
+"""Flows in this process, on a real server and database: what is done is found again, what broke off goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from db import datasets, evaluations
+from db.engine import get_engine, session_scope
+from heo_core.assets import SAMPLE_DIR
+from heo_core.errors import InputError
+from heo_core.evaluation.energy_forces import compute_metrics
+from heo_core.params import (
+    CurationParams,
+    EnergyForcesParams,
+    EvaluationParams,
+    FinetuneParams,
+    RelaxParams,
+    ReportParams,
+    RuleParams,
+    SplitParams,
+    SubstitutionRelaxParams,
+)
+
+SUBSTITUTION = SubstitutionRelaxParams(
+    composition="Mg0.5Ni0.5O",
+    supercell=(1, 1, 1),
+    n_cells=4,
+    reference="heo-mini",
+    relax=RelaxParams(max_force_calls=30),
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh home on a fresh database."""
+    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
+    yield tmp_path / "home"
+    get_engine(database_url).dispose()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> CurationParams:
+    """A source of the sample's smallest cells."""
+    table = pq.read_table(SAMPLE_DIR / "train-00000-of-00001.parquet")
+    pq.write_table(table.slice(0, 120), tmp_path / "small.parquet")
+    return CurationParams(name="small", source=str(tmp_path / "small.parquet"), rules=RuleParams(max_n_atoms=16))
+
+
+def query(url: str, sql: str) -> list[tuple]:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_curating_twice_finds_the_same_dataset(home: Path, small: CurationParams, database_url: str) -> None:
+    from flows.curate import curate
+
+    assert curate(small) == curate(small)
+    assert query(database_url, "select count(*) from dataset") == [(1,)]
+    ((kept, rejected, scanned),) = query(
+        database_url,
+        "select n_kept, (select sum(n_rejected) from dataset_rejection), n_scanned from dataset",
+    )
+    assert kept + rejected == scanned == 120
+
+
+def test_an_evaluation_that_was_killed_goes_on_where_it_stopped(
+    home: Path, small: CurationParams, database_url: str
+) -> None:
+    from flows.curate import curate
+    from flows.evaluate import evaluate
+
+    curate(small)
+    params = EvaluationParams(
+        models=("heo-mini",),
+        dataset="small",
+        benchmarks=("energy-forces", "substitution-relax"),
+        energy_forces=EnergyForcesParams(split="train"),
+        substitution_relax=SUBSTITUTION,
+    )
+    evaluate(params)
+    metrics = "select evaluation_id, name, value, ci_low, ci_high, n from metric order by 1, 2"
+    rows = "select evaluation_id, structure_id, energy_ev, forces_ev_per_ang from prediction order by 1, 2"
+    relaxed = "select evaluation_id, case_index, converged, force_calls, energy_final_ev from relaxation order by 1, 2"
+    before = [query(database_url, sql) for sql in (metrics, rows, relaxed)]
+
+    # What a kill in the middle leaves: some rows, no summary, a state that says running.
+    query(database_url, "delete from prediction where structure_id % 2 = 0")
+    query(database_url, "delete from relaxation where case_index >= 2")
+    query(database_url, "delete from metric")
+    query(database_url, "update evaluation set state = 'running', finished_at = null")
+    kept = "select ctid, xmin from prediction order by structure_id"
+    untouched = query(database_url, kept)
+    evaluate(params)
+
+    after = [query(database_url, sql) for sql in (metrics, rows, relaxed)]
+    for earlier, later in zip(before, after, strict=True):
+        assert len(earlier) == len(later) > 0
+        for old, new in zip(earlier, later, strict=True):
+            for a, b in zip(old, new, strict=True):
+                assert a == b or np.allclose(a, b, atol=1e-8)
+    assert set(untouched) <= set(query(database_url, kept))
+    assert query(database_url, "select distinct state from evaluation") == [("completed",)]
+
+
+def test_stored_metrics_are_those_of_the_stored_rows(home: Path, small: CurationParams, database_url: str) -> None:
+    from flows.curate import curate
+    from flows.evaluate import evaluate
+
+    dataset_id = curate(small)
+    (evaluation_id,) = evaluate(EvaluationParams(models=("heo-mini",), dataset="small", benchmarks=("energy-forces",)))
+    with session_scope(database_url) as session:
+        structures = datasets.load_split(session, dataset_id, "test")
+        predictions = evaluations.load_predictions(session, evaluation_id)
+        training = list(datasets.load_split(session, dataset_id, "train").values())
+        stored = {row["metric"]: row["value"] for row in evaluations.list_metrics(session, [evaluation_id])}
+    errors = np.concatenate(
+        [np.ravel(predictions[i].forces_ev_per_ang - s.forces_ev_per_ang) for i, s in structures.items()]
+    )
+    reference = np.concatenate([np.ravel(s.forces_ev_per_ang) for s in structures.values()])
+    energies = np.array([(predictions[i].energy_ev - s.energy_ev) / s.n_atoms for i, s in structures.items()])
+    assert stored["forces_rmse_ev_per_ang"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-12)
+    assert stored["forces_mae_ev_per_ang"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-12)
+    assert stored["zero_force_rmse_ev_per_ang"] == pytest.approx(np.sqrt(np.mean(reference**2)), rel=1e-12)
+    assert stored["energy_rmse_ev_per_atom"] == pytest.approx(np.sqrt(np.mean(energies**2)), rel=1e-12)
+    slope = np.sum((reference + errors) * reference) / np.sum(reference**2)
+    assert stored["forces_softening_slope"] == pytest.approx(slope, rel=1e-12)
+    ordered = [predictions[i] for i in structures]
+    again = compute_metrics(list(structures.values()), ordered, training, np.random.default_rng(0))
+    assert {metric.name: metric.value for metric in again} == pytest.approx(stored)
+
+
+def test_elements_that_the_foundation_does_not_know_are_left_out_and_counted(
+    home: Path, small: CurationParams, database_url: str
+) -> None:
+    from flows.curate import curate
+    from flows.finetune import finetune
+
+    curate(small)
+    query(database_url, "update structure set species = array_replace(species, 'O', 'Po') where id % 5 = 0")
+    ((expected,),) = query(
+        database_url,
+        """
+        select count(*) from dataset_member join structure on structure.id = structure_id
+        where 'Po' = any(species) and split <> 'test'
+        """,
+    )
+    finetune(FinetuneParams(dataset="small", max_num_epochs=1))
+    assert expected > 0
+    assert query(database_url, "select left_out, state from training_run") == [
+        ({"unknown_element": expected}, "completed")
+    ]
+
+
+def test_a_training_that_was_killed_starts_again_and_ends_with_one_model(
+    home: Path, small: CurationParams, database_url: str, prefect_api_url: str, services_home: Path
+) -> None:
+    from flows.curate import curate
+    from flows.finetune import finetune
+
+    curate(small.model_copy(update={"split": SplitParams(seed=1)}))
+    params = FinetuneParams(dataset="small", max_num_epochs=2)
+    code = (
+        "from flows.finetune import finetune; from heo_core.params import FinetuneParams;"
+        f"finetune(FinetuneParams.model_validate_json({params.model_dump_json()!r}))"
+    )
+    environment = {**os.environ, "PREFECT_API_URL": prefect_api_url, "PREFECT_HOME": str(home / "prefect")}
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
+    deadline = time.monotonic() + 120
+    while not query(database_url, "select 1 from epoch_metric") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    trainers = [
+        child for child in psutil.Process(process.pid).children() if "heo_core.finetuning.trainer" in child.cmdline()
+    ]
+    assert len(trainers) == 1
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(trainers, timeout=20)
+    assert not [trainer for trainer in trainers if trainer.is_running() and trainer.status() != psutil.STATUS_ZOMBIE]
+    assert query(database_url, "select state from training_run") == [("running",)]
+
+    model_version_id = finetune(params)
+    assert finetune(params) == model_version_id
+    assert query(database_url, "select state, count(*) over () from training_run") == [("completed", 1)]
+    assert query(database_url, "select epoch from epoch_metric order by 1") == [(0,), (1,), (2,)]
+    assert query(database_url, "select count(*) from model_version where training_run_id is not null") == [(1,)]
+    stored = query(database_url, f"select artifact_uri, sha256 from model_version where id = {model_version_id}")
+    assert Path(stored[0][0]).name == f"{stored[0][1]}.model"
+
+
+def test_what_cannot_be_done_is_said_before_any_work(home: Path, database_url: str) -> None:
+    from flows.evaluate import evaluate
+    from flows.finetune import finetune
+    from flows.report import report
+
+    with pytest.raises(InputError, match="no dataset 'nowhere'; there is: none yet"):
+        finetune(FinetuneParams(dataset="nowhere"))
+    with pytest.raises(InputError, match="no finetuned model is registered yet"):
+        evaluate(EvaluationParams())
+    with pytest.raises(InputError, match="there is no model_version 'nobody@3'"):
+        report(ReportParams(models=("nobody@3",)))
+    assert query(database_url, "select count(*) from training_run") == [(0,)]
+    assert query(database_url, "select count(*) from evaluation") == [(0,)]
