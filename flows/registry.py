@@ -11,9 +11,8 @@ from db.engine import session_scope
 from flows.settings import Settings
 from heo_core.artifacts import store_artifact
 from heo_core.models import resolve_model
+from heo_core.models.potential import ENERGY_SCALES
 from heo_core.records import ModelFile
-
-_ENERGY_SCALES = {"mace": "pbe-uncorrected", "chgnet": "mp2020-corrected"}
 
 
 def register_model(reference: str, settings: Settings, *, name: str | None = None) -> int:
@@ -39,7 +38,7 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
             model,
             name=name or name_published_model(reference),
             size_bytes=size_bytes,
-            energy_scale=_ENERGY_SCALES.get(model.family),
+            energy_scale=ENERGY_SCALES.get(model.family),
         )
         return row.id
 

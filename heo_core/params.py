@@ -150,7 +150,7 @@ class RelaxParams(Params):
         "float64", description="precision of the relaxation and of its judgement"
     )
     max_atoms_per_batch: PositiveInt = Field(
-        512, description="atoms relaxed side by side; more is faster on a GPU and takes more memory"
+        256, description="atoms relaxed side by side; more is faster on a GPU and takes more memory"
     )
 
 

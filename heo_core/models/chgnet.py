@@ -33,7 +33,6 @@ class ChgnetPotential(Potential):
     """CHGNet 0.3.0, one structure at a time."""
 
     family = "chgnet"
-    energy_scale = "mp2020-corrected"
 
     def __init__(self, model: ModelFile, *, device: str) -> None:
         super().__init__(model, device=device, dtype="float32")

@@ -52,7 +52,6 @@ class MacePotential(Potential):
     """A MACE model: torch-sim computes many structures side by side, MACE's own calculator serves ASE."""
 
     family = "mace"
-    energy_scale = "pbe-uncorrected"
 
     def __init__(self, model: ModelFile, *, device: str, dtype: str) -> None:
         super().__init__(model, device=device, dtype=dtype)

@@ -24,6 +24,10 @@ _MAX_LENGTH_ANG = 1e6
 _MIN_VOLUME_PER_ATOM_ANG3 = 0.5
 
 
+# Energies on different scales are never compared directly.
+ENERGY_SCALES: dict[str, EnergyScale] = {"mace": "pbe-uncorrected", "chgnet": "mp2020-corrected"}
+
+
 class Potential(ABC):
     """A loaded model: energies in eV (total), forces in eV/Å, stresses in eV/Å³ with ASE's sign.
 
@@ -32,13 +36,13 @@ class Potential(ABC):
     """
 
     family: str
-    energy_scale: EnergyScale
 
     def __init__(self, model: ModelFile, *, device: str, dtype: str) -> None:
         self.reference = model.reference
         self.elements = model.elements
         self.device = device
         self.dtype = dtype
+        self.energy_scale = ENERGY_SCALES[self.family]
         self._model_file = model
 
     @abstractmethod
