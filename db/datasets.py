@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db.schema import Dataset, DatasetMember, DatasetRejection
 from db.schema import Structure as StructureRow
 from db.structures import add_structures, to_record
-from db.versions import add_version, get_version
+from db.versions import add_version, get_version, label
 from heo_core.curation import CuratedDataset
 from heo_core.params import CurationParams, hash_json
 from heo_core.records import Structure
@@ -36,11 +36,6 @@ def get_dataset(session: Session, reference: str) -> Dataset:
 def get_dataset_by_id(session: Session, dataset_id: int) -> Dataset:
     """Return one dataset."""
     return session.get_one(Dataset, dataset_id)
-
-
-def label(dataset: Dataset) -> str:
-    """NAME@VERSION."""
-    return f"{dataset.name}@{dataset.version}"
 
 
 def add_dataset(session: Session, params: CurationParams, curated: CuratedDataset) -> Dataset:
@@ -98,7 +93,7 @@ def list_datasets(session: Session) -> list[dict[str, Any]]:
     rows = session.scalars(select(Dataset).order_by(Dataset.created_at.desc(), Dataset.id.desc()))
     return [
         {
-            "dataset": f"{d.name}@{d.version}",
+            "dataset": label(d),
             "kept": d.n_kept,
             "scanned": d.n_scanned,
             "source": d.source_uri,

@@ -32,6 +32,8 @@ def session_scope(url: str) -> Iterator[Session]:
             session.commit()
         except OperationalError as exc:
             session.rollback()
+            if not _is_unreachable(exc):
+                raise
             place = make_url(url)
             reason = str(exc.orig).strip().splitlines()[0] if exc.orig else "no reason given"
             raise ServiceError(
@@ -40,6 +42,12 @@ def session_scope(url: str) -> Iterator[Session]:
         except BaseException:
             session.rollback()
             raise
+
+
+def _is_unreachable(exc: OperationalError) -> bool:
+    """Whether the connection is what failed (no SQLSTATE, or the classes 08 and 57P), and not, say, a full disk."""
+    state = getattr(exc.orig, "sqlstate", None)
+    return state is None or state.startswith(("08", "57P"))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from db.schema import BenchmarkCase as CaseRow
 from db.schema import Prediction as PredictionRow
 from db.schema import Relaxation as RelaxationRow
 from db.structures import add_structures, load_structures, to_array, to_lists
-from db.versions import add_version
+from db.versions import add_version, label
 from heo_core.params import BenchmarkParams, hash_json
 from heo_core.records import BenchmarkCase, Prediction, Relaxation
 from heo_core.records import Metric as MetricRecord
@@ -163,18 +163,23 @@ def load_predictions(session: Session, evaluation_id: int) -> dict[int, Predicti
 
 def add_relaxation(session: Session, evaluation_id: int, case_index: int, relaxation: Relaxation) -> None:
     """Store how one case relaxed."""
-    values = asdict(relaxation)
     row = {
         "evaluation_id": evaluation_id,
         "case_index": case_index,
-        **values,
+        "converged": relaxation.converged,
+        "failure": relaxation.failure,
+        "force_calls": relaxation.force_calls,
+        "wall_s": relaxation.wall_s,
+        "energy_initial_ev": relaxation.energy_initial_ev,
+        "energy_final_ev": relaxation.energy_final_ev,
+        "fmax_ev_per_ang": relaxation.fmax_ev_per_ang,
+        "cell_fmax_ev_per_ang": relaxation.cell_fmax_ev_per_ang,
+        "lattice_ang": to_lists(relaxation.lattice),
+        "positions_ang": to_lists(relaxation.positions),
+        "stress_ev_per_ang3": to_lists(relaxation.stress_ev_per_ang3),
         "energies_ev": list(relaxation.energies_ev),
         "fmaxes_ev_per_ang": list(relaxation.fmaxes_ev_per_ang),
-        "lattice_ang": to_lists(values.pop("lattice")),
-        "positions_ang": to_lists(values.pop("positions")),
-        "stress_ev_per_ang3": to_lists(relaxation.stress_ev_per_ang3),
     }
-    del row["lattice"], row["positions"]
     session.execute(upsert(RelaxationRow).values(row).on_conflict_do_nothing())
 
 
@@ -238,9 +243,9 @@ def list_metrics(session: Session, evaluation_ids: Sequence[int]) -> list[dict[s
     )
     return [
         {
-            "benchmark": f"{benchmark.name}@{benchmark.version}",
+            "benchmark": label(benchmark),
             "metric": metric.name,
-            "model": f"{model.name}@{model.version}",
+            "model": label(model),
             "value": metric.value,
             "ci_low": metric.ci_low,
             "ci_high": metric.ci_high,

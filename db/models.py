@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db.schema import Dataset, ModelVersion
 from db.training import list_epochs_of_model
-from db.versions import add_version, get_version
+from db.versions import add_version, get_version, label
 from heo_core.records import ModelFile
 
 
@@ -78,11 +78,6 @@ def list_lineage(session: Session, model_version_id: int) -> tuple[str, ...]:
     return (*older, label(row))
 
 
-def label(row: ModelVersion) -> str:
-    """NAME@VERSION."""
-    return f"{row.name}@{row.version}"
-
-
 def list_models(session: Session) -> list[dict[str, Any]]:
     """One line a model version, newest first."""
     parent = aliased(ModelVersion)
@@ -97,7 +92,7 @@ def list_models(session: Session) -> list[dict[str, Any]]:
             "model": label(model),
             "family": model.family,
             "parent": label(origin) if origin else None,
-            "dataset": f"{dataset.name}@{dataset.version}" if dataset else None,
+            "dataset": label(dataset) if dataset else None,
             "elements": len(model.elements) or None,
             "sha256": model.sha256,
             "created": model.created_at,

@@ -29,10 +29,11 @@ from db.schema import (
     Structure,
     TrainingRun,
 )
+from db.versions import label
 from heo_core.params import hash_json
 from heo_core.reporting.data import ReportData, make_frame
 
-# Functionals of density-functional theory; labels of any other name come from a potential.
+# Names that say that labels come from density-functional theory; of any other name the page says that it does not know.
 _DFT_FUNCTIONALS = frozenset({"pbe", "pbesol", "scan", "r2scan", "pbe+u", "lda"})
 
 # Force components shown a model: enough to see the cloud, few enough for the page.
@@ -42,7 +43,7 @@ _MAX_COMPONENTS = 4000
 def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
     """Read what the database knows of some models, the one to compare with first."""
     rows = [session.get_one(ModelVersion, model_id) for model_id in model_ids]
-    labels = {row.id: _label(row) for row in rows}
+    labels = {row.id: label(row) for row in rows}
     evaluations = _load_evaluations(session, model_ids)
     dataset_id = next((row.dataset_id for row in reversed(rows) if row.dataset_id is not None), None)
     predictions, components = _load_predictions(session, evaluations, labels)
@@ -72,12 +73,18 @@ def add_report(
     session: Session, name: str, model_ids: Sequence[int], *, uri: str, sha256: str, answer: list[str]
 ) -> int:
     """Store that a page was written; the same page over the same evaluations is one row. Returns its id."""
-    evaluation_ids = sorted(evaluation.id for evaluation, _ in _load_evaluations(session, model_ids))
-    key = hash_json({"name": name, "models": list(model_ids), "evaluations": evaluation_ids})
+    evaluation_ids = [evaluation.id for evaluation, _ in _load_evaluations(session, model_ids)]
+    key = make_key(session, name, model_ids)
     values = {"uri": uri, "sha256": sha256, "answer": answer, "created_at": datetime.now(UTC)}
     statement = insert(Report).values(key=key, name=name, evaluation_ids=evaluation_ids, **values)
     statement = statement.on_conflict_do_update(index_elements=["key"], set_=values)
     return session.scalars(statement.returning(Report.id)).one()
+
+
+def make_key(session: Session, name: str, model_ids: Sequence[int]) -> str:
+    """Return what makes a report this one: its name, its models and the evaluations there are of them."""
+    evaluation_ids = sorted(evaluation.id for evaluation, _ in _load_evaluations(session, model_ids))
+    return hash_json({"name": name, "models": list(model_ids), "evaluations": evaluation_ids})
 
 
 def get_report(session: Session, report_id: int) -> Report:
@@ -92,10 +99,6 @@ def summarise(session: Session, report_id: int) -> dict[str, Any]:
 
 
 type _Evaluations = list[tuple[Evaluation, Benchmark]]
-
-
-def _label(row: ModelVersion | Dataset | Benchmark) -> str:
-    return f"{row.name}@{row.version}"
 
 
 def _load_evaluations(session: Session, model_ids: Sequence[int]) -> _Evaluations:
@@ -115,15 +118,15 @@ def _load_evaluations(session: Session, model_ids: Sequence[int]) -> _Evaluation
 
 def _model_row(session: Session, row: ModelVersion, *, is_baseline: bool) -> dict[str, Any]:
     return {
-        "label": _label(row),
+        "label": label(row),
         "name": row.name,
         "version": row.version,
         "family": row.family,
         "role": "baseline" if is_baseline else "candidate",
-        "parent": _label(session.get_one(ModelVersion, row.parent_id)) if row.parent_id else None,
+        "parent": label(session.get_one(ModelVersion, row.parent_id)) if row.parent_id else None,
         "sha256": row.sha256,
         "licence": row.licence,
-        "dataset": _label(session.get_one(Dataset, row.dataset_id)) if row.dataset_id else None,
+        "dataset": label(session.get_one(Dataset, row.dataset_id)) if row.dataset_id else None,
         "n_elements": len(row.elements) or None,
         "created_at": row.created_at,
     }
@@ -135,17 +138,23 @@ def _load_dataset(session: Session, dataset_id: int) -> dict[str, Any]:
     found = session.scalars(query.where(DatasetMember.dataset_id == dataset_id).distinct())
     functionals = sorted(functional or "not stated" for functional in found)
     return {
-        "label": _label(row),
+        "label": label(row),
         "source_uri": row.source_uri,
         "source_revision": row.source_revision,
         "licence": row.licence,
         "citation": row.citation,
-        "label_kind": "dft" if {f.lower() for f in functionals} <= _DFT_FUNCTIONALS else "surrogate",
+        "label_kind": _judge_labels(functionals),
         "functionals": functionals,
         "n_scanned": row.n_scanned,
         "n_kept": row.n_kept,
         "params": row.params,
     }
+
+
+def _judge_labels(functionals: list[str]) -> str:
+    if any("surrogate" in functional for functional in functionals):
+        return "surrogate"
+    return "dft" if {functional.lower() for functional in functionals} <= _DFT_FUNCTIONALS else "unknown"
 
 
 def _load_structures(session: Session, dataset_id: int) -> list[dict[str, Any]]:
@@ -183,9 +192,9 @@ def _load_training_runs(session: Session, model_ids: Sequence[int]) -> list[dict
     )
     return [
         {
-            "label": _label(model),
-            "foundation": _label(parent),
-            "dataset": _label(dataset),
+            "label": label(model),
+            "foundation": label(parent),
+            "dataset": label(dataset),
             "state": run.state,
             "failure": run.failure,
             "n_train": run.n_train,
@@ -194,7 +203,7 @@ def _load_training_runs(session: Session, model_ids: Sequence[int]) -> list[dict
             "best_epoch": run.best_epoch,
             "wall_s": run.wall_s,
             "device": run.device,
-            "params": run.params,
+            "params": {**run.params, "mace_run_train": " ".join(run.mace_arguments)},
             "versions": run.versions,
         }
         for run, model, parent, dataset in session.execute(query)
@@ -202,7 +211,7 @@ def _load_training_runs(session: Session, model_ids: Sequence[int]) -> list[dict
 
 
 def _load_epochs(session: Session, rows: Sequence[ModelVersion]) -> list[dict[str, Any]]:
-    labels = {row.training_run_id: _label(row) for row in rows if row.training_run_id is not None}
+    labels = {row.training_run_id: label(row) for row in rows if row.training_run_id is not None}
     query = select(EpochMetric.__table__).where(EpochMetric.training_run_id.in_(labels))
     found = session.execute(query.order_by(EpochMetric.training_run_id, EpochMetric.epoch)).mappings()
     return [{**row, "label": labels[row["training_run_id"]]} for row in found]
@@ -212,11 +221,11 @@ def _load_benchmarks(session: Session, evaluations: _Evaluations) -> list[dict[s
     unique = {benchmark.id: benchmark for _, benchmark in evaluations}
     return [
         {
-            "benchmark": _label(benchmark),
+            "benchmark": label(benchmark),
             "kind": benchmark.kind,
             "version": benchmark.version,
             "n_cases": benchmark.n_cases,
-            "reference": _label(session.get_one(ModelVersion, benchmark.reference_id))
+            "reference": label(session.get_one(ModelVersion, benchmark.reference_id))
             if benchmark.reference_id
             else None,
             "params": benchmark.params,
@@ -229,7 +238,7 @@ def _load_metrics(session: Session, evaluations: _Evaluations, labels: dict[int,
     about = {
         evaluation.id: {
             "label": labels[evaluation.model_version_id],
-            "benchmark": _label(benchmark),
+            "benchmark": label(benchmark),
             "kind": benchmark.kind,
         }
         for evaluation, benchmark in evaluations
@@ -244,7 +253,7 @@ def _load_comparisons(session: Session, evaluations: _Evaluations, labels: dict[
     return [
         {
             **row,
-            "benchmark": _label(of[row["candidate_id"]][1]),
+            "benchmark": label(of[row["candidate_id"]][1]),
             "kind": of[row["candidate_id"]][1].kind,
             "baseline": of[row["baseline_id"]][0],
             "candidate": of[row["candidate_id"]][0],
@@ -267,17 +276,17 @@ def _load_predictions(
             .order_by(Structure.content_hash)
         )
         found = list(session.execute(query))
-        label = labels[evaluation.model_version_id]
+        model = labels[evaluation.model_version_id]
         predictions += [
-            _prediction_row(label, _label(benchmark), prediction, structure) for prediction, structure in found
+            _prediction_row(model, label(benchmark), prediction, structure) for prediction, structure in found
         ]
-        components += _sample_components(label, found)
+        components += _sample_components(model, found)
     return predictions, components
 
 
-def _prediction_row(label: str, benchmark: str, prediction: Prediction, structure: Structure) -> dict[str, Any]:
+def _prediction_row(model: str, benchmark: str, prediction: Prediction, structure: Structure) -> dict[str, Any]:
     return {
-        "label": label,
+        "label": model,
         "benchmark": benchmark,
         "structure_id": structure.id,
         "immutable_id": structure.immutable_id,
@@ -291,11 +300,11 @@ def _prediction_row(label: str, benchmark: str, prediction: Prediction, structur
     }
 
 
-def _sample_components(label: str, found: Sequence[tuple[Prediction, Structure]]) -> list[dict[str, Any]]:
+def _sample_components(model: str, found: Sequence[tuple[Prediction, Structure]]) -> list[dict[str, Any]]:
     """At most _MAX_COMPONENTS force components, the same ones for every model that predicted the same structures."""
     rows = [
         {
-            "label": label,
+            "label": model,
             "structure_id": structure.id,
             "immutable_id": structure.immutable_id,
             "reference_ev_per_ang": reference,
@@ -330,7 +339,7 @@ def _load_relaxations(session: Session, evaluations: _Evaluations, labels: dict[
     return [
         {
             "label": of[relaxation.evaluation_id][0],
-            "benchmark": _label(of[relaxation.evaluation_id][1]),
+            "benchmark": label(of[relaxation.evaluation_id][1]),
             "kind": of[relaxation.evaluation_id][1].kind,
             "case_index": relaxation.case_index,
             "case_id": start.immutable_id,

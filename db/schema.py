@@ -204,19 +204,18 @@ class TrainingRun(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(comment="sha256 of parameters, dataset content and foundation file")
+    key: Mapped[str] = mapped_column(comment="sha256 of name, MACE's arguments, dataset content and foundation file")
     name: Mapped[str] = mapped_column(comment="name of the model that it makes")
     dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id), index=True)
     foundation_id: Mapped[int] = mapped_column(ForeignKey(ModelVersion.id), comment="model that it starts from")
     params: Mapped[dict[str, Any]] = mapped_column(comment="FinetuneParams")
+    mace_arguments: Mapped[list[str]] = mapped_column(comment="what mace_run_train was told, without paths and device")
     state: Mapped[str] = mapped_column(comment="running, completed or failed")
     failure: Mapped[str | None] = mapped_column(comment="why there is no model, with the last lines of the log")
     n_train: Mapped[int] = mapped_column(comment="structures trained on")
     n_validation: Mapped[int] = mapped_column(comment="structures that pick the best epoch")
     left_out: Mapped[dict[str, Any]] = mapped_column(comment="structures of the dataset not used, by reason")
-    best_epoch: Mapped[int | None] = mapped_column(
-        Integer, comment="epoch whose weights became the model; 0 = the foundation"
-    )
+    best_epoch: Mapped[int | None] = mapped_column(Integer, comment="epoch (1, 2, ...) whose weights became the model")
     device: Mapped[str | None] = mapped_column(comment="cpu or cuda, and its name")
     versions: Mapped[dict[str, Any]] = mapped_column(comment="versions of heo, mace-torch, torch")
     flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it last")
@@ -307,7 +306,7 @@ class Evaluation(Base):
     flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it last")
     started_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="start of the last try")
     finished_at: Mapped[datetime | None] = mapped_column(comment="end of the last try")
-    wall_s: Mapped[float | None] = mapped_column(comment="seconds of model time, all tries")
+    wall_s: Mapped[float | None] = mapped_column(comment="seconds of the try that completed it")
 
 
 class Prediction(Base):
@@ -406,7 +405,7 @@ class Report(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(comment="sha256 of what the page shows")
+    key: Mapped[str] = mapped_column(comment="sha256 of name, models and evaluations")
     name: Mapped[str] = mapped_column(comment="file name without its ending")
     uri: Mapped[str] = mapped_column(comment="where the page is")
     sha256: Mapped[str] = mapped_column(comment="of the page")

@@ -11,6 +11,11 @@ from heo_core.errors import InputError
 type Versioned = Dataset | ModelVersion | Benchmark
 
 
+def label(row: Versioned) -> str:
+    """NAME@VERSION."""
+    return f"{row.name}@{row.version}"
+
+
 def find_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T], reference: str) -> T | None:
     """Return NAME@VERSION, or the newest version of NAME; None where there is none.
 
@@ -36,7 +41,7 @@ def get_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: 
 
 def list_references[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T]) -> list[str]:
     """All NAME@VERSION of a table, newest first."""
-    return [f"{row.name}@{row.version}" for row in session.scalars(_newest(table))]
+    return [label(row) for row in session.scalars(_newest(table))]
 
 
 def add_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, row: T) -> tuple[T, bool]:

@@ -25,6 +25,7 @@ from flows.settings import Settings
 from heo_core.errors import ServiceError
 
 DEPLOYMENT = "pipeline"
+REPORT_FILE = "pipeline.json"  # PipelineParams().reporting.name, without importing pydantic
 TAG = "quickstart"
 POLL_S = 1.0
 CHECK_S = 5.0  # how often the processes behind a run are looked at
@@ -84,9 +85,9 @@ Event = LogLine | StateChange
 
 
 def latest_report(settings: Settings) -> Report | None:
-    """Return the newest report; None if there is none or its file is gone."""
+    """Return the pipeline's newest report; None if there is none or its file is gone."""
     try:
-        latest = json.loads((settings.reports / "latest.json").read_text())
+        latest = json.loads((settings.reports / REPORT_FILE).read_text())
         report = Report(Path(latest["path"]), tuple(str(line) for line in latest.get("summary", ())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

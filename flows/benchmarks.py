@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 from db import datasets, evaluations, models
 from db.engine import exclusive, session_scope
 from db.schema import Benchmark
+from db.versions import label
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
@@ -54,7 +55,9 @@ def define_benchmark(params: BenchmarkParams, dataset_id: int) -> int:
         else:
             structures = list(datasets.load_split(session, dataset_id, params.split).values())
             cases = _make_dataset_cases(params, structures)
-            name, of_dataset = f"{params.kind}:{dataset.name}", dataset_id
+            # A number on another split is another benchmark, never a newer version of this one.
+            split = "" if params.split == "test" else f":{params.split}"
+            name, of_dataset = f"{params.kind}:{dataset.name}{split}", dataset_id
         benchmark = evaluations.add_benchmark(
             session, params, cases, name=name, dataset_id=of_dataset, reference_id=reference_id
         )
@@ -87,7 +90,7 @@ def evaluate_model(model_version_id: int, benchmark_id: int) -> int:
         with session_scope(url) as session:
             model = models.get_model(session, model_version_id)
             benchmark = evaluations.get_benchmark(session, benchmark_id)
-            what = f"{models.label(model)} on {benchmark.name}@{benchmark.version}"
+            what = f"{label(model)} on {benchmark.name}@{benchmark.version}"
             found = evaluations.find_evaluation(session, model_version_id, benchmark_id)
             if found is not None and found.state == "completed":
                 logger.info("reusing evaluation of %s", what)

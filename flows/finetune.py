@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from prefect.runtime import flow_run
 from db import datasets, models, training
 from db.engine import exclusive, session_scope
 from db.schema import Dataset, ModelVersion
+from db.versions import label
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
-from heo_core.artifacts import store_artifact
+from heo_core.artifacts import check_sha256, store_artifact
 from heo_core.errors import ModelError
 from heo_core.finetuning.run import TrainingResult, run_training
+from heo_core.finetuning.strategy import make_recipe
 from heo_core.finetuning.training_set import TrainingSet, make_training_set
 from heo_core.models import resolve_device
 from heo_core.params import FinetuneParams, hash_json
@@ -43,9 +46,11 @@ def train(params: FinetuneParams, foundation_id: int) -> int:
         name = params.name or f"{foundation.name}-{dataset.name}"
     if foundation.family != "mace":
         raise ModelError(f"{params.foundation} is of the family {foundation.family}; only mace models can be finetuned")
+    if not foundation.artifact_uri:
+        raise ModelError(f"{params.foundation} has no file that could be finetuned")
     key = hash_json(
         {
-            "params": params.model_dump(mode="json", exclude={"dataset", "foundation", "name"}),
+            "recipe": make_recipe(params, Path(foundation.artifact_uri)),
             "name": name,
             "dataset": dataset.content_hash,
             "foundation": foundation.sha256,
@@ -57,7 +62,7 @@ def train(params: FinetuneParams, foundation_id: int) -> int:
         with session_scope(url) as session:
             found = training.find_model_of_key(session, key)
             if found is not None:
-                get_run_logger().info("reusing model %s", models.label(found))
+                get_run_logger().info("reusing model %s", label(found))
                 return found.id
         return _train_and_register(params, dataset, foundation, key, name, settings)
 
@@ -80,6 +85,7 @@ def _train_and_register(
             dataset_id=dataset.id,
             foundation_id=foundation.id,
             params=params.model_dump(mode="json"),
+            mace_arguments=make_recipe(params, Path(str(foundation.artifact_uri))),
             n_train=len(training_set.train),
             n_validation=len(training_set.validation),
             left_out=training_set.left_out,
@@ -92,6 +98,7 @@ def _train_and_register(
     try:
         result = _run(params, foundation.id, training_set, folder, device, run_id, settings)
         artifact = store_artifact(result.model_path, settings.artifacts)
+        shutil.rmtree(folder)
     except BaseException as exc:
         # Ctrl-C and a cancelled run included: a run that ended says so.
         with session_scope(url) as session:
@@ -119,7 +126,7 @@ def _train_and_register(
             ),
         )
         get_run_logger().info(
-            "registered model %s: epoch %d of %d", models.label(model), result.best_epoch, params.max_num_epochs
+            "registered model %s: epoch %d of %d", label(model), result.best_epoch, params.max_num_epochs
         )
         return model.id
 
@@ -136,6 +143,7 @@ def _run(
     """Train, with every epoch in Postgres and in Prefect's UI as soon as it is done."""
     url = settings.resolve_database_url()
     foundation = load_model_file(foundation_id, settings)
+    check_sha256(Path(str(foundation.path)), str(foundation.sha256))
     progress = ProgressReporter("training-progress", "epochs trained", params.max_num_epochs)
 
     def store_epoch(epoch: EpochMetrics) -> None:

@@ -6,17 +6,18 @@ from prefect import flow
 
 from db import datasets, models
 from db.engine import session_scope
+from db.versions import label
 from flows.curate import curate
 from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.report import report
 from flows.settings import load_settings
-from heo_core.params import CurationParams, EvaluationParams, FinetuneParams, ReportParams
+from heo_core.params import CurationParams, EvaluationParams, FinetuneParams, PipelineParams, ReportParams
 
 
 def _name_dataset(dataset_id: int) -> str:
     with session_scope(load_settings().resolve_database_url()) as session:
-        return datasets.label(datasets.get_dataset_by_id(session, dataset_id))
+        return label(datasets.get_dataset_by_id(session, dataset_id))
 
 
 def _name_models(model_version_id: int) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ def heo_pipeline(
     curation: CurationParams = CurationParams(),
     finetuning: FinetuneParams = FinetuneParams(),
     evaluation: EvaluationParams = EvaluationParams(),
-    reporting: ReportParams = ReportParams(),
+    reporting: ReportParams = PipelineParams().reporting,
 ) -> int:
     """Return the id of the report. Dataset and models are those made on the way, whatever the later groups name."""
     dataset_id = curate(curation)

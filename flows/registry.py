@@ -10,8 +10,10 @@ from db import models
 from db.engine import session_scope
 from flows.settings import Settings
 from heo_core.artifacts import store_artifact
+from heo_core.errors import InputError
 from heo_core.models import resolve_model
 from heo_core.models.potential import ENERGY_SCALES
+from heo_core.params import NAME_PATTERN
 from heo_core.records import ModelFile
 
 
@@ -26,6 +28,7 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
     if not is_published(reference):
         with session_scope(url) as session:
             return models.get_registered_model(session, reference).id
+    name = _check_name(name or name_published_model(reference), reference)
     model = resolve_model(reference)
     size_bytes = None
     if model.path is not None:
@@ -36,9 +39,10 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
         row = models.register_published_model(
             session,
             model,
-            name=name or name_published_model(reference),
+            name=name,
             size_bytes=size_bytes,
-            energy_scale=ENERGY_SCALES.get(model.family),
+            # Nobody knows on what energies a file of the user's own was trained.
+            energy_scale=None if reference.startswith("file:") else ENERGY_SCALES.get(model.family),
         )
         return row.id
 
@@ -52,6 +56,16 @@ def load_model_file(model_version_id: int, settings: Settings) -> ModelFile:
 def is_published(reference: str) -> bool:
     """Whether a reference names a model by itself; the name of a registered one holds no colon."""
     return ":" in reference or reference == "heo-mini"
+
+
+def _check_name(name: str, reference: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InputError(
+            f"{name!r} is no name: letters, digits, dot, underscore and hyphen, the first a letter or digit"
+        )
+    if name == "heo-mini" and reference != name:
+        raise InputError("the name 'heo-mini' belongs to the bundled model: choose another with --name")
+    return name
 
 
 def name_published_model(reference: str) -> str:

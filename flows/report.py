@@ -27,17 +27,18 @@ def write_report(name: str, model_ids: list[int]) -> int:
     url = settings.resolve_database_url()
     with session_scope(url) as session:
         data = reports.load_report_data(session, model_ids)
-    answer = compute_answer(data)
-    path = settings.reports / f"{name}.html"
-    write_page(render_page(data), path)
+        key = reports.make_key(session, name, model_ids)
+    answer, page = compute_answer(data), render_page(data)
+    # Two files: NAME.html is always the newest page of this name, the other is what the row in the database describes.
+    path, newest = settings.reports / f"{name}-{key[:8]}.html", settings.reports / f"{name}.html"
+    for file in (path, newest):
+        write_page(page, file)
+    write_page(json.dumps({"path": str(newest), "summary": answer}, indent=1), settings.reports / f"{name}.json")
+    get_run_logger().info("wrote %s", newest)
     with session_scope(url) as session:
-        report_id = reports.add_report(
+        return reports.add_report(
             session, name, model_ids, uri=path.as_uri(), sha256=compute_sha256(path), answer=answer
         )
-    latest = {"path": str(path), "summary": answer}
-    write_page(json.dumps(latest, indent=1, ensure_ascii=False), settings.reports / "latest.json")
-    get_run_logger().info("wrote %s", path)
-    return report_id
 
 
 @task(name="show the report", cache_policy=NO_CACHE)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from heo_core.errors import ServiceError
@@ -26,20 +26,25 @@ class Settings(BaseSettings):
     report_root: Path | None = Field(None, description="report pages; default HOME/reports")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one")
 
+    @field_validator("home", "artifact_root", "report_root")
+    @classmethod
+    def _make_absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().resolve()
+
     @cached_property
     def artifacts(self) -> Path:
         """Folder of the content-addressed model files."""
-        return (self.artifact_root or self.home / "artifacts").resolve()
+        return self.artifact_root or self.home / "artifacts"
 
     @cached_property
     def reports(self) -> Path:
         """Folder of the report pages."""
-        return (self.report_root or self.home / "reports").resolve()
+        return self.report_root or self.home / "reports"
 
     @cached_property
     def work(self) -> Path:
         """Folder of unfinished work: training folders, partial downloads."""
-        return (self.home / "work").resolve()
+        return self.home / "work"
 
     def resolve_database_url(self) -> str:
         """SQLAlchemy URL of the `heo` database: yours if set, else the embedded one's.

@@ -9,6 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from heo_core.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -23,6 +25,16 @@ def compute_sha256(path: Path) -> str:
     """Sha256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raise ModelError, naming both hashes, unless a file is the registered one: loading a model file runs code."""
+    try:
+        found = compute_sha256(path)
+    except OSError as exc:
+        raise ModelError(f"model file {path} cannot be read: {exc.strerror}") from exc
+    if found != expected:
+        raise ModelError(f"model file {path} has changed: its sha256 is {found}, registered is {expected}")
 
 
 def store_artifact(path: Path, root: Path) -> Artifact:

@@ -23,7 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name people type: letters, digits, dot, underscore, hyphen; it starts with a letter or digit."""
 
 BenchmarkKind = Literal["energy-forces", "rattle-relax", "substitution-relax"]
@@ -190,9 +191,11 @@ class SubstitutionRelaxParams(Params):
     )
     prototype: Literal["rocksalt"] = Field("rocksalt", description="parent crystal")
     supercell: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
-        (2, 2, 2), description="repeats of the conventional cell (8 atoms)"
+        (5, 2, 2),
+        description="repeats of the conventional cell (8 atoms, 4 cations); sites are shared out exactly where they "
+        "divide, else to the nearest whole numbers, which the stored formula shows",
     )
-    n_cells: PositiveInt = Field(4, description="random cells")
+    n_cells: PositiveInt = Field(6, description="random cells")
     n_rattles: PositiveInt = Field(1, description="rattled copies of each cell")
     rattle_ang: PositiveFloat = Field(
         0.1, description="standard deviation of each atom's displacement per direction, Å"
@@ -254,4 +257,4 @@ class PipelineParams(Params):
     curation: CurationParams = CurationParams()
     finetuning: FinetuneParams = FinetuneParams()
     evaluation: EvaluationParams = EvaluationParams()
-    reporting: ReportParams = ReportParams()
+    reporting: ReportParams = ReportParams(name="pipeline")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from deploy.cli.database import read
 
 PANEL = "Data"
 
@@ -27,7 +29,7 @@ def list_datasets(as_json: Json = False) -> None:
     from db import datasets
     from deploy.cli.tables import print_rows
 
-    print_rows(_read(datasets.list_datasets), "no dataset yet: run 'heo curate'", as_json=as_json)
+    print_rows(read(datasets.list_datasets), "no dataset yet: run 'heo curate'", as_json=as_json)
 
 
 @dataset_app.command("show")
@@ -40,7 +42,7 @@ def show_dataset(
     from deploy.cli.tables import print_result
 
     print_result(
-        _read(lambda session: datasets.summarise(session, datasets.get_dataset(session, name).id)), as_json=as_json
+        read(lambda session: datasets.summarise(session, datasets.get_dataset(session, name).id)), as_json=as_json
     )
 
 
@@ -50,7 +52,7 @@ def list_models(as_json: Json = False) -> None:
     from db import models
     from deploy.cli.tables import print_rows
 
-    print_rows(_read(models.list_models), "no model yet: run 'heo finetune'", as_json=as_json)
+    print_rows(read(models.list_models), "no model yet: run 'heo finetune'", as_json=as_json)
 
 
 @models_app.command("add")
@@ -66,12 +68,4 @@ def add_model(
     from flows.settings import load_settings
 
     model_version_id = register_model(f"file:{path}", load_settings(), name=name)
-    print_result(_read(lambda session: models.summarise(session, model_version_id)), as_json=as_json)
-
-
-def _read(query: Any) -> Any:
-    from db.engine import session_scope
-    from flows.settings import load_settings
-
-    with session_scope(load_settings().resolve_database_url()) as session:
-        return query(session)
+    print_result(read(lambda session: models.summarise(session, model_version_id)), as_json=as_json)

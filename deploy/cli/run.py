@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli.database import read
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,7 +62,7 @@ def curate(
         from flows.curate import curate as flow
 
         dataset_id = flow(params)
-        return _read(lambda session: datasets.summarise(session, dataset_id))
+        return read(lambda session: datasets.summarise(session, dataset_id))
 
     _run(work, as_json=as_json)
 
@@ -90,7 +92,7 @@ def finetune(
         from flows.finetune import finetune as flow
 
         model_version_id = flow(params)
-        return _read(lambda session: models.summarise(session, model_version_id))
+        return read(lambda session: models.summarise(session, model_version_id))
 
     _run(work, as_json=as_json)
 
@@ -123,7 +125,7 @@ def evaluate(
         from flows.evaluate import evaluate as flow
 
         evaluation_ids = flow(params)
-        return _read(lambda session: {"metrics": evaluations.list_metrics(session, evaluation_ids)})
+        return read(lambda session: {"metrics": evaluations.list_metrics(session, evaluation_ids)})
 
     _run(work, as_json=as_json)
 
@@ -150,7 +152,7 @@ def report(
         from flows.report import report as flow
 
         report_id = flow(params)
-        return _read(lambda session: reports.summarise(session, report_id))
+        return read(lambda session: reports.summarise(session, report_id))
 
     _run(work, as_json=as_json)
 
@@ -165,17 +167,16 @@ def pipeline(
     """Curate, finetune, evaluate and report; --set reaches curation, finetuning, evaluation and reporting."""
     from heo_core.params import PipelineParams
 
-    overrides = [f"curation.source={source}"] if source else []
-    overrides += [f"curation.name={name}"] if name else []
-    overrides += [f"finetuning.foundation={foundation}"] if foundation else []
-    params = build_params(PipelineParams, [*overrides, *(set_ or [])])
+    curation = {key: value for key, value in (("source", source), ("name", name)) if value is not None}
+    finetuning = None if foundation is None else {"foundation": foundation}
+    params = build_params(PipelineParams, set_, curation=curation or None, finetuning=finetuning)
 
     def work() -> dict[str, Any]:
         from db import reports
         from flows.pipeline import heo_pipeline as flow
 
         report_id = flow(params.curation, params.finetuning, params.evaluation, params.reporting)
-        return _read(lambda session: reports.summarise(session, report_id))
+        return read(lambda session: reports.summarise(session, report_id))
 
     _run(work, as_json=as_json)
 
@@ -207,14 +208,6 @@ def _parse(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _read[T](query: Callable[[Any], T]) -> T:
-    from db.engine import session_scope
-    from flows.settings import load_settings
-
-    with session_scope(load_settings().resolve_database_url()) as session:
-        return query(session)
 
 
 def _run(work: Callable[[], dict[str, Any]], *, as_json: bool) -> None:

@@ -68,6 +68,8 @@ def prefect_environment(settings: Settings, api_url: str | None = None) -> dict[
         "PREFECT_HOME": str(resolved_home(settings) / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        # Well below the silence after which the automation of `bootstrap` calls a run crashed.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     }
     return variables | ({"PREFECT_API_URL": api_url} if api_url else {})
 
@@ -104,7 +106,6 @@ def worker_environment(settings: Settings, pool: str, api_url: str, threads: int
         "TMPDIR": str(private_temporary_folder(resolved_home(settings))),
         "HEO_FLOW_LOG": str(log_file(settings, f"worker-{pool}")),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "OMP_NUM_THREADS": str(threads),
         # Threads that spin while they wait stop one another on a busy machine: 37 s instead of 4 for the same steps.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 from heo_core.assets import SAMPLE_CITATION, SAMPLE_DIR, SAMPLE_LICENCE
@@ -59,7 +60,7 @@ class Source:
         while True:
             try:
                 table = next(batches, None)
-            except (OSError, ValueError, RuntimeError) as exc:
+            except (OSError, ValueError, RuntimeError, httpx.HTTPError) as exc:
                 raise SourceError(f"reading {self.uri} broke off: {_first_line(exc)}") from exc
             if table is None:
                 return
@@ -134,7 +135,7 @@ def _open_hub(config: str, revision: str) -> Source:
     try:
         commit = HfApi().dataset_info(HUB_DATASET, revision=revision, timeout=20).sha
         info = load_dataset_builder(HUB_DATASET, config, revision=commit).info
-        fingerprint_column = _check_columns(list(info.features or COLUMNS), uri)
+        fingerprint_column = _check_columns(list(info.features), uri) if info.features else FINGERPRINT_COLUMNS[0]
         rows = load_dataset(
             HUB_DATASET, config, split="train", revision=commit, streaming=True, columns=[*COLUMNS, fingerprint_column]
         )

@@ -45,9 +45,10 @@ def find_broken_rule(row: Row, params: RuleParams) -> str | None:
 
 
 def source_of(immutable_id: str) -> str:
-    """Source of a row: the letters that its id starts with (mp-19770 is mp, agm002 is agm), or own."""
-    letters = "".join(c for c in immutable_id.split("-", maxsplit=1)[0] if c.isalpha())
-    return letters.lower() or "own"
+    """Source of a row: mp, agm or oqmd if its id starts so, else what stands before its first hyphen, else own."""
+    known = next((source for source in SOURCE_ORDER if immutable_id.startswith(source)), None)
+    prefix, hyphen, _ = immutable_id.partition("-")
+    return known or (prefix.lower() if hyphen and prefix else "own")
 
 
 def order_of_preference(structure: Structure) -> tuple[int, str, str]:

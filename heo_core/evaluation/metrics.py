@@ -17,6 +17,7 @@ from itertools import product
 
 import numpy as np
 from ase.geometry import minkowski_reduce
+from scipy.stats import t as student_t
 
 from heo_core.errors import EvaluationError
 from heo_core.records import Array, Metric, Relaxation, Structure
@@ -28,7 +29,8 @@ Statistic = Callable[[Array], Array]
 """From sums over structures (..., k) to the statistic (...)."""
 
 N_RESAMPLES = 2000
-MIN_GROUPS = 3
+# Fewer groups than this cannot say how much they vary.
+MIN_GROUPS = 5
 SUCCESS_FORCE_CALLS = (25, 50, 100, 200)
 
 # Weight of the squared element energies in the baseline's fit. On real LeMat HEO rows split by chemical
@@ -157,13 +159,21 @@ def bootstrap_interval(sums: Array, groups: Sequence[str], statistic: Statistic,
     """95 % interval of a statistic of sums over structures, by cluster bootstrap.
 
     sums: (n_structures, k), for each structure the sums that the statistic needs. groups: one name a structure. Both
-    ends are None with fewer than three groups, or where a resample has no value.
+    ends are None with fewer than five groups, or where a resample has no value. A percentile bootstrap of few groups is
+    too narrow: its ends are moved away from the statistic by t(G-1)/z · sqrt(G/(G-1)), G the number of groups, which
+    makes it Student's interval where the statistic is a mean of groups.
     """
     draws = _resample(sums, groups, rng)
     if draws is None:
         return None, None
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _percentile_interval(statistic(draws))
+        low, high = _percentile_interval(statistic(draws))
+        centre = float(statistic(sums.sum(axis=0)))
+    if low is None or high is None or not np.isfinite(centre):
+        return None, None
+    n_groups = len(set(groups))
+    widening = float(student_t.ppf(0.975, n_groups - 1)) / _Z_95 * math.sqrt(n_groups / (n_groups - 1))
+    return centre - widening * (centre - low), centre + widening * (high - centre)
 
 
 def bootstrap_paired_difference(

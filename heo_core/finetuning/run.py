@@ -48,7 +48,8 @@ def run_training(
     Raises TrainingError with the log's last lines when the trainer fails or the loss is no longer a number.
     The trainer ends when this function does, also when the whole process is killed.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     write_extxyz(folder / "train.extxyz", training_set.train)
     write_extxyz(folder / "validation.extxyz", training_set.validation)

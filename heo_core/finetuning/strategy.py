@@ -22,23 +22,31 @@ def choose_lr(params: FinetuneParams, foundation: Path) -> float:
 
 def make_mace_arguments(params: FinetuneParams, *, foundation: Path, folder: Path, device: str) -> list[str]:
     """Arguments for finetuning `foundation` on folder/train.extxyz, judged by folder/validation.extxyz."""
-    options: dict[str, object] = {
-        "name": MODEL_NAME,
+    places: dict[str, object] = {
         "foundation_model": foundation,
         "train_file": folder / "train.extxyz",
         "valid_file": folder / "validation.extxyz",
+        "work_dir": folder,
+        "device": device,
+    }
+    return [*(f"--{name}={value}" for name, value in places.items()), *make_recipe(params, foundation)]
+
+
+def make_recipe(params: FinetuneParams, foundation: Path) -> list[str]:
+    """Arguments that decide what model comes out, on whatever machine and in whatever folder."""
+    options: dict[str, object] = {
+        "name": MODEL_NAME,
         "energy_key": "REF_energy",
         "forces_key": "REF_forces",
-        "work_dir": folder,
         # MACE's default is a multihead replay that needs a download.
         "multiheads_finetuning": False,
         # MACE's default drops the elements that the training data lack: the model could then not run on new cations.
         "foundation_model_elements": True,
         "E0s": "foundation",
         "lr": choose_lr(params, foundation),
-        # A finetuning is short: it ends at a twentieth of its first learning rate, where the error settles.
+        # A finetuning is short: its last epoch has a twentieth of the first one's learning rate, so that it settles.
         "scheduler": "ExponentialLR",
-        "lr_scheduler_gamma": round(0.05 ** (1 / params.max_num_epochs), 6),
+        "lr_scheduler_gamma": round(0.05 ** (1 / max(params.max_num_epochs - 1, 1)), 6),
         "max_num_epochs": params.max_num_epochs,
         "batch_size": params.batch_size,
         "valid_batch_size": params.batch_size,
@@ -48,7 +56,6 @@ def make_mace_arguments(params: FinetuneParams, *, foundation: Path, folder: Pat
         # LeMat's stress is confirmed neither in sign nor in unit.
         "stress_weight": 0.0,
         "default_dtype": params.dtype,
-        "device": device,
         "seed": params.seed,
         "error_table": "PerAtomMAE",
         "eval_interval": 1,

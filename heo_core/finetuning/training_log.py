@@ -17,7 +17,6 @@ class TrainingLog:
     path: Path
     _offset: int = 0
     _batch_losses: list[float] = field(default_factory=list)
-    _last_time: float | None = None
 
     def read_new(self) -> list[EpochMetrics]:
         """Return new epochs in order. A line that is not yet complete waits for the next call."""

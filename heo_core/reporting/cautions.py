@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heo_core.reporting.comparison import Verdict, find_change, is_soft
-from heo_core.reporting.data import ReportData, as_number, as_text, is_true
+from heo_core.reporting.data import ReportData, as_text, is_true
 from heo_core.reporting.quantities import format_significant
 from heo_core.reporting.wording import count_nouns, format_percent, join_words, name_model
 
@@ -207,9 +207,14 @@ def _find_end_points(data: ReportData) -> Iterator[Caution]:
 
 
 def _find_failures(data: ReportData) -> Iterator[Caution]:
-    for frame in (data.predictions, data.relaxations):
+    # A relaxation that merely did not converge has a final state, and its numbers are in the averages.
+    relaxations_failed = data.relaxations["fmax_ev_per_ang"].isna()
+    for frame, all_failed in (
+        (data.predictions, data.predictions["failure"].notna()),
+        (data.relaxations, relaxations_failed),
+    ):
         for benchmark, rows in frame.groupby("benchmark", sort=False):
-            failed = rows["failure"].notna()
+            failed = all_failed.loc[rows.index]
             if failed.any():
                 reasons = [
                     f"{reason} ({n})" for reason, n in rows.loc[failed, "failure"].value_counts().head(3).items()
@@ -225,7 +230,7 @@ def _find_failures(data: ReportData) -> Iterator[Caution]:
 
 def _find_unconverged(data: ReportData) -> Iterator[Caution]:
     for benchmark, rows in data.relaxations.groupby("benchmark", sort=False):
-        stopped = rows["failure"].isna() & ~is_true(rows["converged"])
+        stopped = rows["fmax_ev_per_ang"].notna() & ~is_true(rows["converged"])
         if stopped.any():
             yield Caution(
                 "not-converged",
@@ -277,14 +282,11 @@ def _find_missing_reference(data: ReportData) -> Iterator[Caution]:
 
 def _find_training_limits(data: ReportData) -> Iterator[Caution]:
     for label, rows in data.epochs.groupby("label", sort=False):
-        best = data.training_runs.loc[data.training_runs["label"] == label, "best_epoch"]
-        number = as_number(best.iloc[0]) if len(best) else None
-        if number == 0:
-            text = f"No epoch of {label} was better on the validation split than the foundation model it started from."
+        before = rows.loc[rows["epoch"] == 0, "validation_loss"].min()
+        after = rows.loc[rows["epoch"] > 0, "validation_loss"].min()
+        if pd.notna(before) and pd.notna(after) and after >= before:
+            text = f"No epoch of {label} had a lower validation loss than the foundation model it started from."
             yield Caution("no-gain", True, "Training did not help", text)
-        elif number is not None and number == as_number(rows["epoch"].max()):
-            text = f"The best epoch of {label} is its last: errors may still be falling, and more epochs may help."
-            yield Caution("still-improving", False, "Training stopped early", text)
 
 
 def _find_left_out(data: ReportData) -> Iterator[Caution]:

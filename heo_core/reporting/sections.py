@@ -122,9 +122,8 @@ def _draw_interval(statement: Statement) -> Interval | None:
 
 def _build_leaderboard(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
     lead = (
-        "Headline numbers of every model, the baseline first, with 95 % bootstrap intervals below. Bold marks the "
-        "best model of a "
-        "column; whether it is really better is for the paired comparison above. Click a heading to sort."
+        "Headline numbers of every model, the baseline first, with 95 % intervals below. Bold marks the best model "
+        "of a column; whether it is really better is for the paired comparison above. Click a heading to sort."
     )
     blocks: list[Block] = []
     if data.metrics.empty:
@@ -715,8 +714,7 @@ def _make_glossary(data: ReportData) -> Facts:
     rows = [(QUANTITIES[name].title, QUANTITIES[name].meaning) for name in names]
     paired = (
         "candidate minus baseline on the structures that both models answered; its 95 % interval comes from "
-        "resampling these "
-        "structures. An interval that includes zero decides nothing."
+        "resampling whole groups of them (chemical systems, or cells). An interval that includes zero decides nothing."
     )
     return Facts("What the numbers mean", [*rows, ("Paired difference", paired)], folded=True)
 

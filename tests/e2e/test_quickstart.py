@@ -89,7 +89,7 @@ def test_the_report_is_written(first):
 
 
 def test_the_answer_is_printed(first, home):
-    latest = json.loads((home / "reports" / "latest.json").read_text())
+    latest = json.loads((home / "reports" / "pipeline.json").read_text())
     assert latest["summary"]
     assert all(line in first for line in latest["summary"])
 

@@ -145,6 +145,7 @@ def test_a_run_that_starts_again_forgets_the_epochs_of_its_last_try(database_url
             "dataset_id": datasets.add_dataset(session, PARAMS, curated).id,
             "foundation_id": register(session).id,
             "params": {},
+            "mace_arguments": [],
             "n_train": 1,
             "n_validation": 1,
             "left_out": {},

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 from alembic import command
 
+import db
 from db.engine import get_engine
 from db.migrations import make_config, upgrade
 from db.schema import Base
 
+VIEWS = Path(db.__file__).parent / "views"
 QUANTITIES = ("energy_", "energies", "forces", "fmax", "lattice", "positions", "stress", "volume_per")
 UNITS = ("_ev", "_ev_per_atom", "_ev_per_ang", "_ev_per_ang3", "_ang", "_ang3", "energy_scale")
 
@@ -38,3 +42,13 @@ def test_tables_are_commented_and_columns_that_need_it_carry_a_unit(database_url
         for column in table.columns:
             if column.name.startswith(QUANTITIES):
                 assert column.name.endswith(UNITS), f"{table.name}.{column.name} has no unit"
+
+
+def test_views_are_what_their_files_say(database_url: str) -> None:
+    with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
+        for file in VIEWS.glob("*.sql"):
+            (migrated,) = connection.execute("select pg_get_viewdef(%s::regclass)", (file.stem,)).fetchone()
+            connection.execute(f"drop view {file.stem}")
+            connection.execute(file.read_text())
+            (written,) = connection.execute("select pg_get_viewdef(%s::regclass)", (file.stem,)).fetchone()
+            assert migrated == written

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -13,7 +11,40 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-VIEWS = Path(__file__).parents[2] / "views"
+# As db/views/leaderboard.sql was then: what a migration does never changes.
+LEADERBOARD = """
+create view leaderboard as
+select
+    model_version.name || '@' || model_version.version as model,
+    benchmark.name || '@' || benchmark.version as benchmark,
+    benchmark.kind,
+    metric.name as metric,
+    metric.value,
+    metric.ci_low,
+    metric.ci_high,
+    metric.unit,
+    metric.n,
+    evaluation.wall_s,
+    evaluation.finished_at
+from evaluation
+join metric on metric.evaluation_id = evaluation.id
+join model_version on model_version.id = evaluation.model_version_id
+join benchmark on benchmark.id = evaluation.benchmark_id
+where evaluation.state = 'completed';
+
+comment on view leaderboard is 'summary numbers of every completed evaluation, one row a number';
+comment on column leaderboard.model is 'NAME@VERSION';
+comment on column leaderboard.benchmark is 'NAME@VERSION';
+comment on column leaderboard.kind is 'energy-forces, rattle-relax or substitution-relax';
+comment on column leaderboard.metric is 'name of the number, defined in docs/metrics.md';
+comment on column leaderboard.value is 'the number; null where there is nothing to average';
+comment on column leaderboard.ci_low is 'lower end of the 95 % interval';
+comment on column leaderboard.ci_high is 'upper end of the 95 % interval';
+comment on column leaderboard.unit is 'unit of value and interval';
+comment on column leaderboard.n is 'structures behind the number';
+comment on column leaderboard.wall_s is 'seconds that the evaluation took';
+comment on column leaderboard.finished_at is 'when the evaluation was completed';
+"""
 
 
 def upgrade() -> None:
@@ -55,7 +86,7 @@ def upgrade() -> None:
     op.create_table(
         "report",
         sa.Column("id", sa.BigInteger(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False, comment="sha256 of what the page shows"),
+        sa.Column("key", sa.Text(), nullable=False, comment="sha256 of name, models and evaluations"),
         sa.Column("name", sa.Text(), nullable=False, comment="file name without its ending"),
         sa.Column("uri", sa.Text(), nullable=False, comment="where the page is"),
         sa.Column("sha256", sa.Text(), nullable=False, comment="of the page"),
@@ -266,12 +297,21 @@ def upgrade() -> None:
         "training_run",
         sa.Column("id", sa.BigInteger(), nullable=False),
         sa.Column(
-            "key", sa.Text(), nullable=False, comment="sha256 of parameters, dataset content and foundation file"
+            "key",
+            sa.Text(),
+            nullable=False,
+            comment="sha256 of name, MACE's arguments, dataset content and foundation file",
         ),
         sa.Column("name", sa.Text(), nullable=False, comment="name of the model that it makes"),
         sa.Column("dataset_id", sa.BigInteger(), nullable=False),
         sa.Column("foundation_id", sa.BigInteger(), nullable=False, comment="model that it starts from"),
         sa.Column("params", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="FinetuneParams"),
+        sa.Column(
+            "mace_arguments",
+            sa.ARRAY(sa.Text()),
+            nullable=False,
+            comment="what mace_run_train was told, without paths and device",
+        ),
         sa.Column("state", sa.Text(), nullable=False, comment="running, completed or failed"),
         sa.Column("failure", sa.Text(), nullable=True, comment="why there is no model, with the last lines of the log"),
         sa.Column("n_train", sa.BigInteger(), nullable=False, comment="structures trained on"),
@@ -283,10 +323,7 @@ def upgrade() -> None:
             comment="structures of the dataset not used, by reason",
         ),
         sa.Column(
-            "best_epoch",
-            sa.Integer(),
-            nullable=True,
-            comment="epoch whose weights became the model; 0 = the foundation",
+            "best_epoch", sa.Integer(), nullable=True, comment="epoch (1, 2, ...) whose weights became the model"
         ),
         sa.Column("device", sa.Text(), nullable=True, comment="cpu or cuda, and its name"),
         sa.Column(
@@ -384,7 +421,7 @@ def upgrade() -> None:
             comment="start of the last try",
         ),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True, comment="end of the last try"),
-        sa.Column("wall_s", sa.Double(), nullable=True, comment="seconds of model time, all tries"),
+        sa.Column("wall_s", sa.Double(), nullable=True, comment="seconds of the try that completed it"),
         sa.CheckConstraint("state in ('running', 'completed', 'failed')", name=op.f("ck_evaluation_state")),
         sa.ForeignKeyConstraint(["benchmark_id"], ["benchmark.id"], name=op.f("fk_evaluation_benchmark_id_benchmark")),
         sa.ForeignKeyConstraint(
@@ -535,7 +572,7 @@ def upgrade() -> None:
         ["training_run_id"],
         ["id"],
     )
-    op.execute((VIEWS / "leaderboard.sql").read_text())
+    op.execute(LEADERBOARD)
 
 
 def downgrade() -> None:

@@ -88,7 +88,8 @@ def test_rules_follow_their_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("immutable_id", "source"), [("mp-19770", "mp"), ("agm002153972", "agm"), ("oqmd-1", "oqmd"), ("17", "own")]
+    ("immutable_id", "source"),
+    [("mp-19770", "mp"), ("agm002153972", "agm"), ("oqmd-1", "oqmd"), ("17", "own"), ("7net0-01", "7net0")],
 )
 def test_the_source_is_what_the_id_starts_with(immutable_id: str, source: str) -> None:
     assert source_of(immutable_id) == source

@@ -213,11 +213,23 @@ def test_wilson_interval_of_published_values():
     assert metrics.wilson_interval(0, 0) == (None, None)
 
 
-def test_bootstrap_has_no_interval_below_three_groups():
-    sums = np.array([[1.0, 1.0]] * 4)
+def test_bootstrap_has_no_interval_below_five_groups():
+    sums = np.array([[1.0, 1.0]] * 6)
     rng = np.random.default_rng(0)
-    assert metrics.bootstrap_interval(sums, ["a", "a", "b", "b"], metrics.ratio, rng) == (None, None)
-    assert metrics.bootstrap_interval(sums, ["a", "a", "b", "c"], metrics.ratio, rng) == (1.0, 1.0)
+    assert metrics.bootstrap_interval(sums, list("aabbcd"), metrics.ratio, rng) == (None, None)
+    assert metrics.bootstrap_interval(sums, list("aabcde"), metrics.ratio, rng) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("n_groups", [5, 8, 20])
+def test_bootstrap_intervals_of_few_groups_hold_the_truth_as_often_as_they_say(n_groups):
+    rng = np.random.default_rng(1)
+    groups = [str(i) for i in range(n_groups)]
+    hits = 0
+    for _ in range(400):
+        sums = np.column_stack([rng.normal(size=n_groups), np.ones(n_groups)])
+        low, high = metrics.bootstrap_interval(sums, groups, metrics.ratio, rng)
+        hits += low <= 0 <= high
+    assert 0.91 <= hits / 400 <= 0.99
 
 
 def test_bootstrap_interval_agrees_with_a_plain_loop_of_resamples():
@@ -229,13 +241,11 @@ def test_bootstrap_interval_agrees_with_a_plain_loop_of_resamples():
         drawn = rng.choice(names, size=12)
         picked = [v for name in drawn for v, g in zip(values, groups, strict=True) if g == name]
         draws.append(math.sqrt(sum(v * v for v in picked) / len(picked)))
-    assert low == pytest.approx(np.percentile(draws, 2.5), abs=0.03)
-    assert high == pytest.approx(np.percentile(draws, 97.5), abs=0.03)
-
-
-def test_interval_of_three_groups_spans_them_as_each_alone_is_drawn_once_in_27():
-    sums = np.array([[1.0, 1.0], [2.0, 1.0], [6.0, 1.0]])
-    assert metrics.bootstrap_interval(sums, list("abc"), metrics.ratio, np.random.default_rng(0)) == (1.0, 6.0)
+    value = math.sqrt(np.mean(values**2))
+    # Student's t with 11 degrees of freedom, for the normal deviate, and the unbiased variance
+    widening = 2.200985 / 1.959964 * math.sqrt(12 / 11)
+    assert low == pytest.approx(value - widening * (value - np.percentile(draws, 2.5)), abs=0.04)
+    assert high == pytest.approx(value + widening * (np.percentile(draws, 97.5) - value), abs=0.04)
 
 
 def test_copies_within_a_group_do_not_narrow_the_interval():
@@ -256,8 +266,8 @@ def test_interval_of_one_seed_is_one_interval():
 
 
 def test_a_resample_without_a_value_leaves_no_interval():
-    sums = np.array([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
-    assert metrics.bootstrap_interval(sums, list("abc"), metrics.ratio, np.random.default_rng(0)) == (None, None)
+    sums = np.array([[1.0, 1.0], *[[0.0, 0.0]] * 5])
+    assert metrics.bootstrap_interval(sums, list("abcdef"), metrics.ratio, np.random.default_rng(0)) == (None, None)
 
 
 def test_paired_difference_of_a_constant_shift_has_no_width():

@@ -353,7 +353,7 @@ def _relaxation(rng, benchmark, case, label, place, calls, offset):
         "n_atoms": 64,
         "rattle_ang": 0.05 if rattle else 0.1,
         "converged": calls < 200,
-        "failure": None,
+        "failure": None if calls < 200 else "not converged in 200 force calls",
         "force_calls": calls,
         "fmax_ev_per_ang": float(fmax[-1]),
         "cell_fmax_ev_per_ang": 0.01,

@@ -221,10 +221,10 @@ def test_no_common_reference_is_told(report):
     assert "no-reference" in find_codes(replace(report, relaxations=relaxations))
 
 
-@pytest.mark.parametrize(("best", "code"), [(0, "no-gain"), (6, "still-improving")])
-def test_where_the_best_epoch_stands_is_told(report, best, code):
-    data = replace(report, training_runs=report.training_runs.assign(best_epoch=best))
-    assert code in find_codes(data)
+def test_a_training_without_gain_on_the_validation_split_is_told(report):
+    assert "no-gain" not in find_codes(report)
+    worse = report.epochs["validation_loss"].where(report.epochs["epoch"] > 0, 0.0)
+    assert "no-gain" in find_codes(replace(report, epochs=report.epochs.assign(validation_loss=worse)), serious=True)
 
 
 def test_a_failed_training_and_rows_left_out_are_told(report):

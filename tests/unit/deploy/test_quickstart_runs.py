@@ -43,7 +43,9 @@ def report(settings):
     page = settings.reports / "r.html"
     page.parent.mkdir()
     page.write_text("<html>")
-    (settings.reports / "latest.json").write_text(json.dumps({"path": str(page), "summary": ["better", "by 3 meV/Å"]}))
+    (settings.reports / "pipeline.json").write_text(
+        json.dumps({"path": str(page), "summary": ["better", "by 3 meV/Å"]})
+    )
     return page
 
 
@@ -103,7 +105,7 @@ def test_the_latest_report_is_read_with_its_summary(settings, report):
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"path": "/no/such/file"}', '{"path": 3}'])
 def test_a_damaged_pointer_to_the_report_counts_as_none(settings, report, content):
-    (settings.reports / "latest.json").write_text(content)
+    (settings.reports / "pipeline.json").write_text(content)
     assert latest_report(settings) is None
 
 
