@@ -52,7 +52,7 @@ def finish(start: Structure, *, energy: float | None = -10.0, converged: bool = 
 def make_cases(n_structures: int = 4, **params) -> list[BenchmarkCase]:
     structures = [
         make_structure(f"id-{i}", cation=c)
-        for i, c in zip(range(n_structures), itertools.cycle(["Mg", "Ni", "Co", "Zn"]))
+        for i, c in zip(range(n_structures), itertools.cycle(["Mg", "Ni", "Co", "Zn", "Mn", "Fe"]))
     ]
     return rattle_relax.make_cases(structures, RattleRelaxParams(**params))
 
@@ -144,16 +144,16 @@ def test_the_noise_of_a_structure_does_not_depend_on_what_else_is_chosen():
 
 
 def test_a_model_that_leaves_everything_where_it_is_scores_the_rattle():
-    cases = make_cases(4, n_rattles=1, rattle_ang=0.05)
+    cases = make_cases(6, n_rattles=1, rattle_ang=0.05)
     found = by_name(rattle_relax.compute_metrics(cases, [finish(c.start) for c in cases], np.random.default_rng(0)))
     expected = []
     for case in cases:
         moved = case.start.positions - case.target.positions
         moved = moved - moved.mean(axis=0)
         expected.append(math.sqrt(sum(float(v @ v) for v in moved) / len(moved)))
-    assert found["displacement_rmsd_mean_ang"].value == pytest.approx(sum(expected) / 8, abs=1e-9)
+    assert found["displacement_rmsd_mean_ang"].value == pytest.approx(sum(expected) / 12, abs=1e-9)
     assert found["displacement_rmsd_median_ang"].value == pytest.approx(np.median(expected), abs=1e-9)
-    assert found["displacement_rmsd_mean_ang"].n == found["displacement_rmsd_median_ang"].n == 8
+    assert found["displacement_rmsd_mean_ang"].n == found["displacement_rmsd_median_ang"].n == 12
     low, high = found["displacement_rmsd_mean_ang"].ci_low, found["displacement_rmsd_mean_ang"].ci_high
     assert low <= found["displacement_rmsd_mean_ang"].value <= high
     assert found["volume_change_mean_fraction"].value == pytest.approx(0, abs=1e-12)
@@ -205,18 +205,18 @@ def test_the_unconverged_are_averaged_and_the_failed_are_counted():
 
 
 def test_comparison_pairs_the_cases_for_which_both_have_a_number():
-    cases = make_cases(4, n_rattles=1)
+    cases = make_cases(6, n_rattles=1)
     baseline = [finish(case.start, calls=40) for case in cases]
     candidate = [finish(case.target, calls=25) for case in cases]
     candidate[3] = finish(cases[3].start, energy=None, calls=0)
     found = by_name(rattle_relax.compare(cases, baseline, candidate, np.random.default_rng(0)))
     before = [row["displacement_rmsd_ang"] for row in rattle_relax.compute_rows(cases, baseline)]
-    expected = -sum(b for i, b in enumerate(before) if i != 3) / 7
+    expected = -sum(b for i, b in enumerate(before) if i != 3) / 11
     assert found["displacement_rmsd_mean_ang"].value == pytest.approx(expected, abs=1e-12)
-    assert found["displacement_rmsd_mean_ang"].n == 7
+    assert found["displacement_rmsd_mean_ang"].n == 11
     assert found["displacement_rmsd_mean_ang"].ci_high <= 0
-    assert (found["force_calls_mean"].value, found["force_calls_mean"].n) == (-15, 7)
-    assert (found["convergence_rate"].value, found["convergence_rate"].n) == (-1 / 8, 8)
+    assert (found["force_calls_mean"].value, found["force_calls_mean"].n) == (-15, 11)
+    assert (found["convergence_rate"].value, found["convergence_rate"].n) == (-1 / 12, 12)
 
 
 def test_without_a_case_every_number_is_none():

@@ -12,7 +12,7 @@ from heo_core.records import BenchmarkCase, Metric, Prediction, Relaxation
 
 
 def make_cases(**params) -> list[BenchmarkCase]:
-    return substitution_relax.make_cases(SubstitutionRelaxParams(**params))
+    return substitution_relax.make_cases(SubstitutionRelaxParams(**{"supercell": (2, 2, 2)} | params))
 
 
 def finish(case: BenchmarkCase, *, energy: float | None = -64.0, converged: bool = True, calls: int = 30) -> Relaxation:
@@ -38,7 +38,12 @@ def by_name(metrics: list[Metric]) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
-def test_every_cell_has_the_exact_composition_in_another_order():
+def test_the_default_cells_hold_the_composition_exactly():
+    (case, *_) = substitution_relax.make_cases(SubstitutionRelaxParams(n_cells=1))
+    assert Counter(case.start.species) == {"Co": 16, "Cu": 16, "Mg": 16, "Ni": 16, "Zn": 16, "O": 80}
+
+
+def test_every_cell_has_the_nearest_composition_in_another_order():
     cases = make_cases(n_cells=3, n_rattles=2)
     assert len(cases) == 6
     counts = {tuple(sorted(Counter(case.start.species).items())) for case in cases}
@@ -109,9 +114,9 @@ def test_rows_are_none_without_a_final_state_and_without_a_reference():
 
 
 def test_a_lower_reference_energy_of_the_candidate_is_a_negative_difference_of_known_width():
-    cases = make_cases(n_cells=4, n_rattles=2)
+    cases = make_cases(n_cells=6, n_rattles=2)
     relaxations = [finish(case) for case in cases]
-    own = [-64.0 * (5 + i) for i in range(8)]
+    own = [-64.0 * (5 + i) for i in range(12)]
     baseline = [Prediction(energy, None) for energy in own]
     candidate = [Prediction(energy - 0.64, None) for energy in own]
     candidate[0] = Prediction(None, None, failure="no")
@@ -127,7 +132,7 @@ def test_a_lower_reference_energy_of_the_candidate_is_a_negative_difference_of_k
     )
     metric = found["reference_energy_mean_ev_per_atom"]
     assert (metric.value, metric.ci_low, metric.ci_high) == pytest.approx((-0.01, -0.01, -0.01), abs=1e-12)
-    assert metric.n == 7
+    assert metric.n == 11
     assert (found["convergence_rate"].value, found["force_calls_mean"].value) == (0, -10)
     assert found["volume_change_mean_fraction"].value == pytest.approx(0, abs=1e-12)
 
