@@ -111,7 +111,7 @@ SCHEMA = pa.schema(
 )
 
 MODEL_NAME = "heo-mini"
-MODEL_VERSION = "1.0.0"
+MODEL_VERSION = "1.1.0"
 R_MAX_ANG = 4.5
 ARCHITECTURE = {
     "model": "MACE",
