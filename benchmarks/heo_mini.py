@@ -133,6 +133,7 @@ OPTIMISATION = {
     "ema_decay": 0.995,
 }
 EPOCHS = 13
+E0_RIDGE = 0.1
 LR_DECAY_PER_EPOCH = 0.72
 
 Row = dict[str, Any]
@@ -518,6 +519,32 @@ def rescue(work: Path, out: Path) -> Path:
         return install(copy / f"{MODEL_NAME}.model", out)
 
 
+def refit_e0s(teacher: Path, sample: Path, work: Path, out: Path) -> Path:
+    """Shift the installed model's E0s by a ridge fit of its energy errors on the training cells against composition.
+
+    A small model cannot learn each element's mean exactly; forces and stress do not change. Errors and counts are per
+    atom, so that every cell weighs the same.
+    """
+    import torch
+
+    path = out / f"{MODEL_NAME}.model"
+    cells = split_by_system(load_teacher(teacher), load_sample_systems(sample), SPLIT_SEED)["train"]
+    model = torch.load(path, map_location="cpu", weights_only=False)
+    numbers = [int(z) for z in model.atomic_numbers]
+    fractions = np.array([[np.mean(atoms.numbers == z) for z in numbers] for atoms in cells])
+    energies, _ = predict(path, cells)
+    errors = (np.array([atoms.info["REF_energy"] for atoms in cells]) - energies) / [len(atoms) for atoms in cells]
+    gram = fractions.T @ fractions + E0_RIDGE * np.eye(len(numbers))
+    shift = torch.tensor(np.linalg.solve(gram, fractions.T @ errors))
+    e0s = model.atomic_energies_fn.atomic_energies
+    e0s += shift.to(e0s.dtype).reshape(1, -1) if e0s.ndim == 2 else shift.to(e0s.dtype)
+    facts = json.loads((work / "facts.json").read_text())
+    write_json(work / "facts.json", facts | {"e0s_refitted": {"cells": len(cells), "ridge": E0_RIDGE}})
+    shifted = work / f"{MODEL_NAME}-e0s.model"
+    torch.save(model, shifted)
+    return install(shifted, out)
+
+
 def install(model: Path, out: Path) -> Path:
     """Copy a model into the assets in one step, so that nobody reads half a file."""
     out.mkdir(parents=True, exist_ok=True)
@@ -711,6 +738,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--lr-decay", type=float, default=LR_DECAY_PER_EPOCH, help="factor on the learning rate an epoch"
     )
     training.add_argument("--resume-lr", type=float, help="continue an interrupted run with this learning rate")
+    training.add_argument(
+        "--refit-e0s", action="store_true", help="shift the installed model's E0s, after the training"
+    )
     training.add_argument("--rescue", action="store_true", help="install the newest checkpoint of an unfinished run")
     card = commands.add_parser("card", help="measure heo-mini and write card.json")
     card.add_argument("--lemat", type=Path, help="folder of LeMat-like parquet files with real rows (ids heo-*)")
@@ -730,6 +760,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(make_sample(args.teacher, args.out, args.seed), indent=1))
     elif args.command == "card":
         print(json.dumps(make_card(args.teacher, args.sample, args.work, args.out, args.lemat)["errors"], indent=1))
+    elif args.refit_e0s:
+        print(refit_e0s(args.teacher, args.sample, args.work, args.out))
     elif args.rescue:
         print(rescue(args.work, args.out))
     elif args.resume_lr:
