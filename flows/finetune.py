@@ -102,7 +102,7 @@ def _train_and_register(
     except BaseException as exc:
         # Ctrl-C and a cancelled run included: a run that ended says so.
         with session_scope(url) as session:
-            training.fail_training_run(session, run_id, str(exc) or type(exc).__name__)
+            training.fail_training_run(session, run_id, str(exc) or "interrupted")
         raise
     with session_scope(url) as session:
         model = training.complete_training_run(

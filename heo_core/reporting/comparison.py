@@ -16,7 +16,10 @@ SOFTER_BY = 0.02
 
 @dataclass(frozen=True)
 class Change:
-    """One paired difference in the units that people see; before and after are the two models' own values."""
+    """One paired difference in the units that people see.
+
+    before and after: the two models' own values, None unless both are over the very structures that were paired.
+    """
 
     quantity: Quantity
     difference: float
@@ -63,16 +66,27 @@ def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -
     if value is None:
         return None
     quantity, row = get_difference_quantity(metric), found.iloc[0]
+    n = int(as_number(row["n"]) or 0)
+    before, after = (_find_level(data, label, benchmark, metric, n) for label in (str(data.baseline), candidate))
+    if before is None or after is None:
+        before = after = None
     scaled = [
         None if number is None else number * quantity.factor
         for number in (
             as_number(row["ci_low"]),
             as_number(row["ci_high"]),
-            data.find_metric(str(data.baseline), benchmark, metric),
-            data.find_metric(candidate, benchmark, metric),
+            before,
+            after,
         )
     ]
-    return Change(quantity, value * quantity.factor, int(as_number(row["n"]) or 0), *scaled)
+    return Change(quantity, value * quantity.factor, n, *scaled)
+
+
+def _find_level(data: ReportData, label: str, benchmark: str, metric: str, n: int) -> float | None:
+    """Return a model's own value if as many structures are behind it as were paired: else it is over other ones."""
+    rows = data.metrics
+    found = rows[(rows["label"] == label) & (rows["benchmark"] == benchmark) & (rows["name"] == metric)]
+    return as_number(found["value"].iloc[0]) if len(found) and as_number(found["n"].iloc[0]) == n else None
 
 
 def is_soft(data: ReportData, benchmark: str, label: str) -> bool:

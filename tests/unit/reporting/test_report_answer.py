@@ -9,6 +9,7 @@ from synthetic_report import BASELINE, CANDIDATE, EF, RATTLE, SUBSTITUTION, make
 
 from heo_core.reporting.answer import compute_headline, compute_statements
 from heo_core.reporting.cautions import compute_cautions
+from heo_core.reporting.comparison import find_change
 from heo_core.reporting.data import ReportData, make_frame
 
 
@@ -232,3 +233,17 @@ def test_a_failed_training_and_rows_left_out_are_told(report):
     cautions = {caution.code: caution.text for caution in compute_cautions(data)}
     assert cautions["training-failed"] == f"{CANDIDATE}: loss became nan"
     assert "unknown element: Tb (3)" in cautions["left-out"]
+
+
+def test_levels_over_other_structures_than_the_paired_ones_are_not_shown(report):
+    (benchmark,) = report.benchmarks_of_kind("rattle-relax")
+    paired = find_change(report, benchmark, CANDIDATE, "displacement_rmsd_mean_ang")
+    assert paired is not None
+    assert paired.before is not None
+    fewer = report.metrics["n"].where(report.metrics["label"] != CANDIDATE, report.metrics["n"] - 1)
+    change = find_change(
+        replace(report, metrics=report.metrics.assign(n=fewer)), benchmark, CANDIDATE, "displacement_rmsd_mean_ang"
+    )
+    assert change is not None
+    assert (change.before, change.after) == (None, None)
+    assert change.difference == paired.difference
