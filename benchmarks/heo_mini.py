@@ -7,11 +7,13 @@ were computed with the potential SevenNet 7net-0 (not with DFT). Every frame car
     A=heo_core/assets
     python benchmarks/heo_mini.py sample --teacher DIR --out $A/sample
     python benchmarks/heo_mini.py train --teacher DIR --sample $A/sample --work WORKDIR --out $A/heo-mini
+    python benchmarks/heo_mini.py train --refit-e0s --teacher DIR --sample $A/sample --work WORKDIR --out $A/heo-mini
     python benchmarks/heo_mini.py card --teacher DIR --sample $A/sample --work WORKDIR --out $A/heo-mini
 
 `sample` writes rows in the column layout of LeMat-Bulk v1.0: rock-salt cells that a curation should accept, and rows
 that each break exactly one curation rule. `train` trains a MACE from scratch on the chemical systems that the sample
-does *not* use; `train --rescue` turns the newest checkpoint of an unfinished run into a model. `card` measures the
+does *not* use; `train --rescue` turns the newest checkpoint of an unfinished run into a model, and
+`train --refit-e0s` then shifts its E0s by a fit on the training cells. `card` measures the
 model and writes `card.json`. Chemical systems (sets of elements), never single frames, are what is split: frames of
 one relaxation follow each other.
 """

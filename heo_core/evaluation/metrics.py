@@ -4,7 +4,8 @@ Errors are prediction minus reference. A function returns None where there is no
 
 Intervals are 95 % percentile intervals of a **cluster bootstrap**: structures of one group (a chemical system, the
 rattles of one cell) are not independent, so whole groups are drawn with replacement, as many as there are, 2,000
-times, and the statistic is computed again from the drawn structures' sums. With fewer than three groups there is no
+times, and the statistic is computed again from the drawn structures' sums. Few groups give a too narrow interval, which
+is widened (see `bootstrap_interval`); with fewer than five groups there is no
 interval.
 """
 

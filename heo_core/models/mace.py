@@ -1,4 +1,4 @@
-"""The MACE family: heo-mini, MACE-MP-0, users' files, finetuned models. mace-torch is imported here only."""
+"""The MACE family: heo-mini, MACE-MP-0, users' files, finetuned models. Only the trainer imports mace-torch too."""
 
 from __future__ import annotations
 

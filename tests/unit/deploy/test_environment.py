@@ -1,5 +1,6 @@
 import pytest
 
+from deploy.services.bootstrap import SILENCE_S
 from deploy.services.environment import (
     prefect_environment,
     server_environment,
@@ -70,3 +71,8 @@ def test_a_workers_digest_changes_with_what_it_depends_on_and_with_nothing_else(
     assert worker_digest(worker_environment(settings, "cpu", url.replace("4200", "4201"), 1)) != digest
     own = settings.model_copy(update={"database_url": "postgresql://u:p@h/d"})
     assert worker_digest(worker_environment(own, "cpu", url, 1)) != digest
+
+
+def test_every_flow_beats_three_times_before_it_counts_as_crashed(settings):
+    # Flows of `heo run` too, which no worker starts.
+    assert 3 * int(prefect_environment(settings)["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) <= SILENCE_S
