@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import batched
+from typing import Any, cast
 
-from sqlalchemy import func, insert, select
+from psycopg.types.json import Jsonb
+from sqlalchemy import Table, func, insert, select
 from sqlalchemy.orm import Session
 
-from db.schema import Dataset, DatasetMember, DatasetRejection
+from db.bulk import copy_rows
+from db.schema import Dataset, DatasetLeak, DatasetMember, DatasetRejection
 from db.schema import Structure as StructureRow
 from db.structures import add_structures, to_record
 from db.versions import add_version, get_version, label
-from heo_core.curation import CuratedDataset
+from heo_core.curation import CuratedDataset, Member
 from heo_core.params import CurationParams, hash_json
 from heo_core.records import Structure
+
+_MEMBERS_PER_COPY = 2000
 
 
 def make_key(params: CurationParams, source_revision: str) -> str:
     """Return what makes a dataset this one: its parameters and what its source held."""
-    return hash_json({"params": params.model_dump(mode="json"), "source_revision": source_revision})
+    # A picture of the dataset changes nothing in it.
+    content = params.resolve().model_dump(mode="json", exclude={"map"})
+    return hash_json({"params": content, "source_revision": source_revision})
 
 
 def find_dataset(session: Session, params: CurationParams, source_revision: str) -> Dataset | None:
@@ -39,42 +48,80 @@ def get_dataset_by_id(session: Session, dataset_id: int) -> Dataset:
 
 
 def add_dataset(session: Session, params: CurationParams, curated: CuratedDataset) -> Dataset:
-    """Store a curated dataset with its members, splits and rejections, or return it if it is there."""
-    hashes = sorted(f"{s.content_hash} {split}" for s, split in zip(curated.structures, curated.splits, strict=True))
+    """Store a curated dataset with its members, splits, rejections and leaks, or return it if it is there."""
     dataset, is_new = add_version(
         session,
         Dataset(
             name=params.name,
             key=make_key(params, curated.source.revision),
-            content_hash=hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
+            content_hash=_hash_content(curated),
             source_uri=curated.source.uri,
             source_revision=curated.source.revision,
             licence=curated.source.licence,
             citation=curated.source.citation,
-            params=params.model_dump(mode="json"),
+            params=params.resolve().model_dump(mode="json"),
             n_scanned=curated.n_scanned,
-            n_kept=len(curated.structures),
+            n_kept=curated.n_kept,
         ),
     )
     if is_new:
-        _add_members(session, dataset.id, curated)
+        _add_members(session, dataset.id, curated.iter_members())
+        _add_findings(session, dataset.id, curated)
     return dataset
 
 
-def _add_members(session: Session, dataset_id: int, curated: CuratedDataset) -> None:
-    ids = add_structures(session, curated.structures)
-    members = [
-        {"dataset_id": dataset_id, "structure_id": i, "split": split}
-        for i, split in zip(ids, curated.splits, strict=True)
-    ]
-    if members:
-        session.execute(insert(DatasetMember), members)
+def _hash_content(curated: CuratedDataset) -> str:
+    """Sha256 of members and splits. Copies off equilibrium follow from their parents and the parameters."""
+    members = sorted(f"{e.content_hash} {split}" for e, split in zip(curated.entries, curated.splits, strict=True))
+    copies = curated.params.off_equilibrium
+    if copies.n_copies:
+        members.append(copies.compute_hash())
+    return hashlib.sha256("\n".join(members).encode()).hexdigest()
+
+
+def _add_members(session: Session, dataset_id: int, members: Iterable[Member]) -> None:
+    ids: dict[str, int] = {}
+    for chunk in batched(members, _MEMBERS_PER_COPY):
+        ids.update(add_structures(session, (member.structure for member in chunk)))
+        rows = (
+            (
+                dataset_id,
+                ids[member.structure.content_hash],
+                member.split,
+                ids[member.parent_hash] if member.parent_hash else None,
+                Jsonb(member.recipe) if member.recipe else None,
+            )
+            for member in chunk
+        )
+        columns = ("dataset_id", "structure_id", "split", "parent_id", "recipe")
+        copy_rows(session, cast("Table", DatasetMember.__table__), columns, rows)
+
+
+def _add_findings(session: Session, dataset_id: int, curated: CuratedDataset) -> None:
     rejections = [
         {"dataset_id": dataset_id, "rule": r.rule, "n_rejected": r.n_rejected, "example_ids": list(r.example_ids)}
         for r in curated.rejections
     ]
     if rejections:
         session.execute(insert(DatasetRejection), rejections)
+    leaks = [{"dataset_id": dataset_id} | asdict(leak) | {"examples": list(leak.examples)} for leak in curated.leaks]
+    session.execute(insert(DatasetLeak), leaks)
+
+
+def iter_split(session: Session, dataset_id: int, split: str | None) -> Iterator[tuple[Structure, str]]:
+    """Structures of one split, or with None of all, each with its split, in the order of their content hashes.
+
+    They come from the server some at a time, however many there are.
+    """
+    query = (
+        select(StructureRow, DatasetMember.split)
+        .join(DatasetMember, DatasetMember.structure_id == StructureRow.id)
+        .where(DatasetMember.dataset_id == dataset_id)
+        .order_by(StructureRow.content_hash)
+        .execution_options(yield_per=500)
+    )
+    for row, its_split in session.execute(query if split is None else query.where(DatasetMember.split == split)):
+        yield to_record(row), its_split
 
 
 def load_split(session: Session, dataset_id: int, split: str) -> dict[int, Structure]:
@@ -128,6 +175,41 @@ def list_rejections(session: Session, dataset_id: int) -> list[dict[str, Any]]:
     return [{"rule": r.rule, "n_rejected": r.n_rejected, "example_ids": r.example_ids} for r in rows]
 
 
+def list_leaks(session: Session, dataset_id: int) -> list[dict[str, Any]]:
+    """List what each pair of splits shares: formulas, chemical systems, fingerprints."""
+    query = select(DatasetLeak).where(DatasetLeak.dataset_id == dataset_id)
+    rows = session.scalars(query.order_by(DatasetLeak.kind, DatasetLeak.other_split, DatasetLeak.split))
+    return [
+        {
+            "splits": f"{leak.split} / {leak.other_split}",
+            "shared": leak.kind,
+            "n_shared": leak.n_shared,
+            "n_structures": leak.n_structures,
+            "examples": leak.examples,
+        }
+        for leak in rows
+    ]
+
+
+def count_sources(session: Session, dataset_id: int) -> list[dict[str, Any]]:
+    """Structures of each source, and how many elements and atoms they have, most first."""
+    query = (
+        select(
+            StructureRow.source,
+            func.count(),
+            func.min(StructureRow.n_elements),
+            func.max(StructureRow.n_elements),
+            func.max(StructureRow.n_atoms),
+        )
+        .join(DatasetMember, DatasetMember.structure_id == StructureRow.id)
+        .where(DatasetMember.dataset_id == dataset_id, DatasetMember.split != "off_equilibrium")
+        .group_by(StructureRow.source)
+        .order_by(func.count().desc(), StructureRow.source)
+    )
+    names = ("source", "n_structures", "min_elements", "max_elements", "max_atoms")
+    return [dict(zip(names, row, strict=True)) for row in session.execute(query)]
+
+
 def summarise(session: Session, dataset_id: int) -> dict[str, Any]:
     """Return what there is to know of a dataset: source, counts, splits, rejections."""
     dataset = get_dataset_by_id(session, dataset_id)
@@ -140,5 +222,7 @@ def summarise(session: Session, dataset_id: int) -> dict[str, Any]:
         "scanned": dataset.n_scanned,
         "kept": dataset.n_kept,
         "splits": count_splits(session, dataset_id),
+        "sources": count_sources(session, dataset_id),
+        "leakage": list_leaks(session, dataset_id),
         "rejections": list_rejections(session, dataset_id),
     }

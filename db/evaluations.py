@@ -47,16 +47,14 @@ def add_benchmark(
         ),
     )
     if is_new and cases:
-        starts = add_structures(session, [case.start for case in cases])
-        with_target = [index for index, case in enumerate(cases) if case.target is not None]
-        ids = add_structures(session, [case.target for case in cases if case.target is not None])
-        targets = dict(zip(with_target, ids, strict=True))
+        targets = (case.target for case in cases if case.target is not None)
+        ids = add_structures(session, [*(case.start for case in cases), *targets])
         rows = [
             {
                 "benchmark_id": benchmark.id,
                 "case_index": i,
-                "structure_id": starts[i],
-                "target_id": targets.get(i),
+                "structure_id": ids[case.start.content_hash],
+                "target_id": ids[case.target.content_hash] if case.target else None,
                 "recipe": case.recipe,
             }
             for i, case in enumerate(cases)

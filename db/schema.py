@@ -1,6 +1,7 @@
 """All tables. Names are singular; a unit stands in the column's name; the comments are what psql's describe shows.
 
-dataset ─< dataset_member >─ structure           dataset ─< dataset_rejection
+dataset ─< dataset_member >─ structure           dataset ─< dataset_rejection | dataset_leak | dataset_map
+structure ─ descriptor
 training_run ─< epoch_metric                     training_run ─ model_version (parent: model_version)
 benchmark ─< benchmark_case >─ structure
 evaluation = model_version × benchmark ─< prediction | relaxation | metric
@@ -37,7 +38,7 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "off_equilibrium")
 STATES = ("running", "completed", "failed")
 
 
@@ -141,7 +142,73 @@ class DatasetMember(Base):
 
     dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
     structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id), primary_key=True, index=True)
-    split: Mapped[str] = mapped_column(comment="train, validation or test")
+    split: Mapped[str] = mapped_column(comment="train, validation, test, or off_equilibrium: copies without labels")
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey(Structure.id), comment="structure that an off-equilibrium copy was made from"
+    )
+    recipe: Mapped[dict[str, Any] | None] = mapped_column(comment="how such a copy was made, seed included")
+
+
+class DatasetLeak(Base):
+    """What two splits of a dataset share."""
+
+    __tablename__ = "dataset_leak"
+    __table_args__ = (
+        {"comment": "what two splits of a dataset share, measured for every pair; 0 where it is nothing"},
+    )
+
+    dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True, comment="formula, chemical_system or fingerprint")
+    split: Mapped[str] = mapped_column(primary_key=True)
+    other_split: Mapped[str] = mapped_column(primary_key=True)
+    n_shared: Mapped[int] = mapped_column(comment="formulas, systems or fingerprints that stand in both")
+    n_structures: Mapped[int] = mapped_column(comment="structures of other_split that have one of them")
+    examples: Mapped[list[str]] = mapped_column(comment="a few of those shared")
+
+
+class Descriptor(Base):
+    """What can be computed of a structure without its labels."""
+
+    __tablename__ = "descriptor"
+    __table_args__ = ({"comment": "composition and symmetry of a structure; how each is defined: docs/curation.md"},)
+
+    structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id, ondelete="CASCADE"), primary_key=True)
+    cation_fractions: Mapped[dict[str, Any]] = mapped_column(comment="share of each cation, all sites pooled")
+    n_cations: Mapped[int] = mapped_column(Integer, comment="different cations")
+    entropy_pooled_r: Mapped[float] = mapped_column(comment="configurational entropy per cation, all pooled, in R")
+    entropy_sublattice_r: Mapped[float] = mapped_column(
+        comment="the same per site of the most disordered cation sublattice, in R"
+    )
+    entropy_per_formula_r: Mapped[float] = mapped_column(
+        comment="sum over cation sublattices, per formula unit of the parent crystal, in R"
+    )
+    equimolarity_deviation: Mapped[float] = mapped_column(comment="largest departure of a cation's share from 1/n")
+    radius_mismatch_percent: Mapped[float | None] = mapped_column(comment="spread of Shannon's radii, delta, %")
+    electronegativity_spread: Mapped[float | None] = mapped_column(comment="standard deviation, Pauling's scale")
+    space_group_number: Mapped[int | None] = mapped_column(Integer, comment="of the cell as it is, symprec 0.01 Å")
+    space_group_symbol: Mapped[str | None] = mapped_column(comment="Hermann-Mauguin symbol")
+    prototype: Mapped[str | None] = mapped_column(comment="parent crystal, where it is a known one")
+    parent_space_group_number: Mapped[int | None] = mapped_column(
+        Integer, comment="of the cell with all cations made alike"
+    )
+
+
+class DatasetMap(Base):
+    """Where a structure stands in the picture of a dataset's chemistry."""
+
+    __tablename__ = "dataset_map"
+    __table_args__ = (
+        {"comment": "each structure's mean element embedding, and its place in a picture in two dimensions"},
+    )
+
+    dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
+    structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id), primary_key=True, index=True)
+    method: Mapped[str] = mapped_column(primary_key=True, comment="umap or pca")
+    x: Mapped[float] = mapped_column(comment="no unit")
+    y: Mapped[float] = mapped_column(comment="no unit")
+    embedding: Mapped[list[float]] = mapped_column(
+        comment="mean magpie vector of the composition, standardised over the dataset"
+    )
 
 
 class DatasetRejection(Base):

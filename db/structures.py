@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import batched
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Table, select, text
 from sqlalchemy.orm import Session
 
 from db import schema
+from db.bulk import copy_rows
 from heo_core.records import Array, Structure
 
-# Keeps a statement below Postgres' 65,535 parameters.
-_ROWS_PER_STATEMENT = 500
+_STRUCTURES_PER_COPY = 2000
 
 
-def add_structures(session: Session, structures: Sequence[Structure]) -> list[int]:
-    """Store structures that are not there yet; return the id of each, in the order given."""
-    unique = {structure.content_hash: structure for structure in structures}
-    for chunk in batched(sorted(unique), _ROWS_PER_STATEMENT):
-        rows = [_to_row(unique[content_hash]) for content_hash in chunk]
-        session.execute(insert(schema.Structure).values(rows).on_conflict_do_nothing(index_elements=["content_hash"]))
+def add_structures(session: Session, structures: Iterable[Structure]) -> dict[str, int]:
+    """Store structures that are not there yet, by COPY; return the id of each by its content hash."""
+    # Two writers of the same structures, each in an order of its own, would wait for each other for ever.
+    session.execute(text("select pg_advisory_xact_lock(hashtextextended('writer of structures', 0))"))
+    session.execute(text("create temporary table if not exists new_structure (like structure) on commit drop"))
+    session.execute(text("alter table new_structure alter id drop not null"))
     ids: dict[str, int] = {}
-    for chunk in batched(unique, 10_000):
-        query = select(schema.Structure.content_hash, schema.Structure.id).where(
-            schema.Structure.content_hash.in_(chunk)
-        )
-        ids.update((content_hash, row_id) for content_hash, row_id in session.execute(query))
-    return [ids[structure.content_hash] for structure in structures]
+    for chunk in batched(structures, _STRUCTURES_PER_COPY):
+        rows = {structure.content_hash: _to_row(structure) for structure in chunk}
+        session.execute(text("truncate new_structure"))
+        copy_rows(session, _TABLE, list(_COLUMNS), rows.values(), into="new_structure")
+        session.execute(_INSERT_NEW)
+        ids.update((content_hash, row_id) for content_hash, row_id in session.execute(_FIND_IDS))
+    return ids
 
 
 def load_structures(session: Session, ids: Iterable[int]) -> dict[int, Structure]:
@@ -68,24 +68,33 @@ def to_lists(array: Array | None) -> list[list[float]] | None:
     return None if array is None else [[float(x) for x in row] for row in array]
 
 
-def _to_row(structure: Structure) -> dict[str, Any]:
-    return {
-        "content_hash": structure.content_hash,
-        "immutable_id": structure.immutable_id,
-        "source": structure.source,
-        "functional": structure.functional,
-        "fingerprint": structure.fingerprint,
-        "formula_reduced": structure.formula_reduced,
-        "chemical_system": structure.chemical_system,
-        "elements": list(structure.elements),
-        "n_elements": len(structure.elements),
-        "n_atoms": structure.n_atoms,
-        "lattice_ang": to_lists(structure.lattice),
-        "positions_ang": to_lists(structure.positions),
-        "species": list(structure.species),
-        "energy_ev": structure.energy_ev,
-        "forces_ev_per_ang": to_lists(structure.forces_ev_per_ang),
-        "stress_ev_per_ang3": to_lists(structure.stress_ev_per_ang3),
-        "fmax_ev_per_ang": structure.fmax_ev_per_ang,
-        "volume_per_atom_ang3": structure.volume_ang3 / structure.n_atoms,
-    }
+_COLUMNS: dict[str, Callable[[Structure], Any]] = {
+    "content_hash": lambda s: s.content_hash,
+    "immutable_id": lambda s: s.immutable_id,
+    "source": lambda s: s.source,
+    "functional": lambda s: s.functional,
+    "fingerprint": lambda s: s.fingerprint,
+    "formula_reduced": lambda s: s.formula_reduced,
+    "chemical_system": lambda s: s.chemical_system,
+    "elements": lambda s: list(s.elements),
+    "n_elements": lambda s: len(s.elements),
+    "n_atoms": lambda s: s.n_atoms,
+    "lattice_ang": lambda s: s.lattice,
+    "positions_ang": lambda s: s.positions,
+    "species": lambda s: list(s.species),
+    "energy_ev": lambda s: s.energy_ev,
+    "forces_ev_per_ang": lambda s: s.forces_ev_per_ang,
+    "stress_ev_per_ang3": lambda s: s.stress_ev_per_ang3,
+    "fmax_ev_per_ang": lambda s: s.fmax_ev_per_ang,
+    "volume_per_atom_ang3": lambda s: s.volume_ang3 / s.n_atoms,
+}
+_TABLE = cast("Table", schema.Structure.__table__)
+_INSERT_NEW = text(
+    f"insert into structure ({', '.join(_COLUMNS)}) select {', '.join(_COLUMNS)} from new_structure "  # noqa: S608
+    "on conflict (content_hash) do nothing"
+)
+_FIND_IDS = text("select content_hash, structure.id from structure join new_structure using (content_hash)")
+
+
+def _to_row(structure: Structure) -> list[Any]:
+    return [get(structure) for get in _COLUMNS.values()]

@@ -1,66 +1,129 @@
-"""Curate: read a source of structures, keep the high-entropy oxides, split them, store them as a dataset."""
+"""Curate: read a source of structures, keep the high-entropy oxides, split, store and describe them."""
 
 from __future__ import annotations
+
+import shutil
+from itertools import batched
+from typing import Literal
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from db import datasets
+from db import datasets, descriptors
 from db.engine import exclusive, session_scope
+from db.structures import load_structures
+from db.versions import label
 from flows.progress import ProgressReporter
 from flows.settings import load_settings
+from heo_core.curation import Progress, open_source
 from heo_core.curation import curate as curate_source
-from heo_core.curation import open_source
+from heo_core.curation.descriptors import describe
+from heo_core.curation.embedding import embed_compositions, project
+from heo_core.errors import InputError
 from heo_core.params import CurationParams
+
+_STRUCTURES_PER_COMMIT = 500
 
 
 @task(name="scan the source and store the dataset", cache_policy=NO_CACHE)
 def store_dataset(params: CurationParams) -> int:
     """Return the id of the dataset that these parameters make of this source; a second time it is found, not made."""
     logger = get_run_logger()
-    url = load_settings().resolve_database_url()
+    settings = load_settings()
+    url = settings.resolve_database_url()
     with exclusive(url, f"dataset:{params.name}"):
         source = open_source(params)
         with session_scope(url) as session:
             found = datasets.find_dataset(session, params, source.revision)
             if found is not None:
-                logger.info("reusing dataset %s@%d: %d structures", found.name, found.version, found.n_kept)
+                logger.info("reusing dataset %s: %d structures", label(found), found.n_kept)
                 return found.id
         progress = ProgressReporter("curation-progress", f"rows of {source.uri} scanned", source.n_rows)
-        curated = curate_source(source, params, lambda p: progress.update(p.n_scanned, f"{p.n_kept} kept"))
+        # A run that is killed leaves its finished shards here, and the next one of this name goes on from them.
+        folder = settings.work / "curation" / params.name
+        curated = curate_source(
+            source, params, lambda state: progress.update(state.n_scanned, _describe_progress(state)), folder
+        )
+        progress.finish(curated.n_scanned, f"{curated.n_kept} kept; now storing them")
         with session_scope(url) as session:
             dataset = datasets.add_dataset(session, params, curated)
-            logger.info(
-                "stored dataset %s@%d: kept %d of %d rows",
-                dataset.name,
-                dataset.version,
-                dataset.n_kept,
-                dataset.n_scanned,
-            )
-            return dataset.id
+            reference, dataset_id = label(dataset), dataset.id
+        logger.info("stored dataset %s: kept %d of %d rows", reference, curated.n_kept, curated.n_scanned)
+        shutil.rmtree(folder, ignore_errors=True)
+        return dataset_id
+
+
+def _describe_progress(state: Progress) -> str:
+    retries = f", {state.n_retries} reads begun again" if state.n_retries else ""
+    return f"{state.n_kept} kept, {state.n_scanned - state.n_kept} rejected, {state.rows_per_s:,.0f} rows/s{retries}"
+
+
+@task(name="describe the structures", cache_policy=NO_CACHE)
+def describe_structures(dataset_id: int) -> None:
+    """Compute and store composition and symmetry of every structure that has none yet, some at a time."""
+    url = load_settings().resolve_database_url()
+    with exclusive(url, f"descriptors:{dataset_id}"):
+        with session_scope(url) as session:
+            missing = descriptors.list_undescribed(session, dataset_id)
+        if not missing:
+            return
+        progress = ProgressReporter("descriptor-progress", "structures described", len(missing))
+        done = 0
+        for chunk in batched(missing, _STRUCTURES_PER_COMMIT):
+            with session_scope(url) as session:
+                structures = load_structures(session, chunk)
+                descriptors.add_descriptors(session, {i: describe(structures[i]) for i in chunk})
+            done += len(chunk)
+            progress.update(done)
+
+
+@task(name="draw the map", cache_policy=NO_CACHE)
+def draw_map(dataset_id: int, method: Literal["pca", "umap", "none"]) -> None:
+    """Place every structure in a picture of the dataset's chemistry and store it, once for each method."""
+    if method == "none":
+        return
+    logger = get_run_logger()
+    url = load_settings().resolve_database_url()
+    with exclusive(url, f"map:{dataset_id}"):
+        with session_scope(url) as session:
+            if descriptors.has_map(session, dataset_id, method):
+                return
+            fractions = descriptors.load_cation_fractions(session, dataset_id)
+        try:
+            embeddings = embed_compositions(list(fractions.values()))
+            places = project(embeddings, method, seed=0)
+        except InputError as exc:
+            # A picture is not worth losing a dataset for.
+            logger.warning("no map of the dataset: %s", exc)
+            return
+        with session_scope(url) as session:
+            descriptors.add_map(session, dataset_id, method, fractions, embeddings, places)
 
 
 @task(name="show the dataset", cache_policy=NO_CACHE)
 def show_dataset(dataset_id: int) -> None:
-    """Put splits and rejections into Prefect's UI."""
+    """Put splits, leaks and rejections into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:
-        splits = datasets.count_splits(session, dataset_id)
-        rejections = datasets.list_rejections(session, dataset_id)
-    create_table_artifact(
-        splits, key="dataset-splits", description="Structures, formulas and chemical systems of each split"
-    )
-    create_table_artifact(
-        [{**row, "example_ids": ", ".join(row["example_ids"])} for row in rejections],
-        key="dataset-rejections",
-        description="Rows that each rule left out",
-    )
+        summary = datasets.summarise(session, dataset_id)
+    for name, description in (
+        ("splits", "Structures, formulas and chemical systems of each split"),
+        ("leakage", "What two splits share"),
+        ("rejections", "Rows that each rule left out"),
+    ):
+        rows = [
+            {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()}
+            for row in summary[name]
+        ]
+        create_table_artifact(rows, key=f"dataset-{name}", description=description)
 
 
 @flow(name="curate", flow_run_name="curate {params.name}", description=__doc__, log_prints=False)
 def curate(params: CurationParams = CurationParams()) -> int:
     """Return the id of the curated dataset."""
     dataset_id = store_dataset(params)
+    describe_structures(dataset_id)
+    draw_map(dataset_id, params.map)
     show_dataset(dataset_id)
     return dataset_id

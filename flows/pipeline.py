@@ -28,7 +28,7 @@ def _name_models(model_version_id: int) -> tuple[str, ...]:
 
 @flow(name="pipeline", flow_run_name="pipeline {curation.name}", description=__doc__)
 def heo_pipeline(
-    curation: CurationParams = CurationParams(),
+    curation: CurationParams = PipelineParams().curation,
     finetuning: FinetuneParams = FinetuneParams(),
     evaluation: EvaluationParams = EvaluationParams(),
     reporting: ReportParams = PipelineParams().reporting,

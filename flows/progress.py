@@ -31,3 +31,8 @@ class ProgressReporter:
         get_run_logger().info(line)
         progress = 100.0 * done / self._total if self._total else 0.0
         update_progress_artifact(artifact_id=self._artifact_id, progress=min(progress, 100.0), description=line)
+
+    def finish(self, done: int, note: str = "") -> None:
+        """Say that all is done, also where the number was not known before."""
+        self._total = done
+        self.update(done, note)

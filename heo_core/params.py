@@ -20,8 +20,11 @@ from pydantic import (
     PositiveInt,
     StringConstraints,
     TypeAdapter,
+    field_validator,
     model_validator,
 )
+
+from heo_core.elements import SYMBOLS
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -54,31 +57,119 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-class RuleParams(Params):
-    """Which rows are kept. By default, as in the origin project: oxygen, at least five elements, all others metals."""
+ElementGroup = Literal["noble_metals", "actinides", "radioactive", "toxic"]
+ELEMENT_GROUP_NAMES: tuple[ElementGroup, ...] = ("noble_metals", "actinides", "radioactive", "toxic")
 
-    min_elements: PositiveInt = Field(5, description="smallest number of different elements, oxygen included")
-    allow_metalloids: bool = Field(default=False, description="count B, Si, Ge, As, Sb and Te as cations")
-    max_force_ev_per_ang: PositiveFloat | None = Field(
-        10.0, description="largest force on any atom, eV/Å; empty: no limit"
+Split = Literal["train", "validation", "test"]
+
+_QUALITY: dict[str, Any] = {
+    "require_bulk": True,
+    "require_energy": True,
+    "require_forces": True,
+    "max_force_ev_per_ang": 10.0,
+    "min_distance_ang": 0.7,
+    "min_volume_per_atom_ang3": 1.0,
+    "max_n_atoms": 0,
+    "include_sources": (),
+    "exclude_sources": (),
+    "functionals": (),
+    "exclude_elements": (),
+    "drop_duplicate_ids": True,
+    "drop_duplicate_fingerprints": True,
+}
+_ORIGIN: dict[str, Any] = _QUALITY | {
+    "min_elements": 5,
+    "require_oxygen": True,
+    "only_metals": True,
+    "allow_metalloids": False,
+    "min_cations": 0,
+    "max_equimolarity_deviation": 0.0,
+    "min_entropy_r": 0.0,
+    "entropy_of": "pooled",
+}
+RULE_PRESETS: dict[str, dict[str, Any]] = {
+    "origin": _ORIGIN,
+    "heo": _ORIGIN | {"min_elements": 6, "min_cations": 5, "min_entropy_r": 1.5},
+    "quickstart": _ORIGIN | {"max_n_atoms": 64},
+}
+"""origin: what the origin project called an HEO (oxygen, at least five elements, all others metals, forces present).
+heo: at least five cations and 1.5 R of configurational entropy, all cations pooled. quickstart: origin's, in cells
+of at most 64 atoms. All three share the rules on the quality of a row."""
+
+
+class RuleParams(Params):
+    """Which rows are kept: a preset, changed field by field. In any field 0, false or an empty list switches it off."""
+
+    preset: Literal["origin", "heo", "quickstart"] = Field(
+        "origin", description="fills every field below that is left empty"
     )
-    min_distance_ang: NonNegativeFloat = Field(0.7, description="smallest distance between two atoms, Å")
-    min_volume_per_atom_ang3: PositiveFloat = Field(1.0, description="smallest cell volume per atom, Å³")
-    max_n_atoms: PositiveInt | None = Field(None, description="largest number of atoms in a cell; empty: no limit")
-    exclude_sources: tuple[str, ...] = Field(
-        (), description="sources to leave out, for example oqmd (the prefix of immutable_id)"
+    min_elements: NonNegativeInt | None = Field(
+        None, description="smallest number of different elements, oxygen included"
     )
+    require_oxygen: bool | None = Field(None, description="leave out rows without oxygen")
+    only_metals: bool | None = Field(None, description="leave out rows with a non-metal beside oxygen")
+    allow_metalloids: bool | None = Field(None, description="count B, Si, Ge, As, Sb and Te as metals")
+    min_cations: NonNegativeInt | None = Field(None, description="smallest number of different cations")
+    max_equimolarity_deviation: NonNegativeFloat | None = Field(
+        None, le=1, description="largest departure of any cation's fraction from 1/n; 0: no limit"
+    )
+    min_entropy_r: NonNegativeFloat | None = Field(
+        None, description="smallest configurational entropy per cation, in units of R; the usual rule is 1.5"
+    )
+    entropy_of: Literal["pooled", "sublattice"] | None = Field(
+        None,
+        description="entropy of all cations pooled, or of the most disordered cation sublattice, which is strict: the "
+        "small ordered cells of a database hardly ever pass",
+    )
+    exclude_elements: tuple[str, ...] | None = Field(
+        None, description="elements to leave out: symbols, or noble_metals, actinides, radioactive, toxic"
+    )
+    require_bulk: bool | None = Field(None, description="leave out rows not periodic in three dimensions")
+    max_n_atoms: NonNegativeInt | None = Field(None, description="largest number of atoms in a cell; 0: no limit")
+    include_sources: tuple[str, ...] | None = Field(
+        None, description="the only sources to keep, for example mp (the prefix of immutable_id); empty: all"
+    )
+    exclude_sources: tuple[str, ...] | None = Field(None, description="sources to leave out, for example oqmd")
+    functionals: tuple[str, ...] | None = Field(
+        None, description="the only functionals to keep, for example pbe, in any case of letters; empty: all"
+    )
+    require_energy: bool | None = Field(None, description="leave out rows without an energy")
+    require_forces: bool | None = Field(None, description="leave out rows without forces")
+    max_force_ev_per_ang: NonNegativeFloat | None = Field(
+        None, description="largest force on any atom, eV/Å; 0: no limit"
+    )
+    min_distance_ang: NonNegativeFloat | None = Field(None, description="smallest distance between two atoms, Å")
+    min_volume_per_atom_ang3: NonNegativeFloat | None = Field(None, description="smallest cell volume per atom, Å³")
+    drop_duplicate_ids: bool | None = Field(None, description="keep one row of each immutable_id")
+    drop_duplicate_fingerprints: bool | None = Field(None, description="keep one row of each fingerprint")
+
+    def resolve(self) -> Self:
+        """Return the same rules with every empty field filled from the preset."""
+        given = {name: value for name, value in self if value is not None}
+        return self.model_copy(update=RULE_PRESETS[self.preset] | given)
+
+    @field_validator("exclude_elements")
+    @classmethod
+    def _check_elements(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        unknown = [name for name in names or () if name not in ELEMENT_GROUP_NAMES and name not in SYMBOLS]
+        if unknown:
+            msg = f"{', '.join(unknown)} is neither an element nor one of {', '.join(ELEMENT_GROUP_NAMES)}"
+            raise ValueError(msg)
+        return names
 
 
 class SplitParams(Params):
-    """How kept structures are shared out. No group ever stands in two splits."""
+    """How kept structures are shared out: seeded, stratified, and no group ever in two splits."""
 
     train: PositiveFloat = Field(0.7, description="fraction of the structures to train on", lt=1)
-    validation: PositiveFloat = Field(0.15, description="fraction that picks the best epoch", lt=1)
-    test: PositiveFloat = Field(0.15, description="fraction that is only ever used to evaluate", lt=1)
-    group_by: Literal["chemical_system", "formula", "none"] = Field(
+    validation: PositiveFloat = Field(0.2, description="fraction that picks the best epoch", lt=1)
+    test: PositiveFloat = Field(0.1, description="fraction that is only ever used to evaluate", lt=1)
+    group_by: Literal["chemical_system", "formula", "fingerprint", "none"] = Field(
         "chemical_system",
         description="what must not stand in two splits; none is the origin's random split, which leaks",
+    )
+    stratify: bool = Field(
+        default=True, description="share out each source and number of elements alike, as far as the groups allow"
     )
     seed: NonNegativeInt = Field(0, description="seed of the random order")
 
@@ -91,6 +182,21 @@ class SplitParams(Params):
         return self
 
 
+class OffEquilibriumParams(Params):
+    """Rattled and strained copies of curated structures, in a split of their own; they wait for labels."""
+
+    n_copies: NonNegativeInt = Field(0, description="copies of each structure; 0: no such split")
+    of_split: Split = Field("test", description="split whose structures are copied")
+    max_structures: PositiveInt = Field(200, description="how many structures to copy, in a seeded order")
+    rattle_ang: NonNegativeFloat = Field(
+        0.05, description="standard deviation of each atom's displacement per direction, Å"
+    )
+    strain: NonNegativeFloat = Field(
+        0.02, lt=0.3, description="largest component of the random strain: each is drawn evenly between -strain and it"
+    )
+    seed: NonNegativeInt = Field(0, description="seed of the displacements")
+
+
 class CurationParams(Params):
     """Where the structures come from and which are kept."""
 
@@ -100,16 +206,29 @@ class CurationParams(Params):
     source: str = Field(
         "sample",
         min_length=1,
-        description="sample (bundled), hub (LeMat-Bulk on Hugging Face), or a parquet file or folder in its schema",
+        description="sample (bundled), hub (LeMat-Bulk on Hugging Face), or a path: parquet in its schema, or "
+        "structures of your own (extxyz, ASE database, vasprun.xml, OUTCAR), a file or a folder",
     )
     hub_config: Literal["compatible_pbe", "compatible_pbesol", "compatible_scan", "non_compatible"] = Field(
-        "compatible_pbe", description="part of LeMat-Bulk, when source is hub"
+        "compatible_pbe", description="part of LeMat-Bulk, when the source is hub or a copy of its repository"
     )
     hub_revision: str = Field(
         "main", description="commit of the Hub dataset; it is resolved and stored, so that a dataset says what it read"
     )
+    licence: str | None = Field(None, description="licence of a source of your own, for example CC-BY-4.0")
+    citation: str | None = Field(None, description="how to cite a source of your own")
     rules: RuleParams = RuleParams()
     split: SplitParams = SplitParams()
+    off_equilibrium: OffEquilibriumParams = OffEquilibriumParams()
+    map: Literal["pca", "umap", "none"] = Field(
+        "pca",
+        description="picture of the dataset's chemistry in two dimensions, drawn from magpie element embeddings; both "
+        "need the extra heo[map], and umap half a minute",
+    )
+
+    def resolve(self) -> Self:
+        """Return the same parameters with every empty field of the rules filled from their preset."""
+        return self.model_copy(update={"rules": self.rules.resolve()})
 
 
 class FinetuneParams(Params):
@@ -159,7 +278,7 @@ class EnergyForcesParams(Params):
     """Errors of energies and forces on a split of a dataset."""
 
     kind: Literal["energy-forces"] = "energy-forces"
-    split: Literal["train", "validation", "test"] = Field("test", description="split to evaluate on")
+    split: Split = Field("test", description="split to evaluate on")
     dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
 
 
@@ -167,7 +286,7 @@ class RattleRelaxParams(Params):
     """Relaxed reference structures are rattled and relaxed again, to see whether the model leads them back."""
 
     kind: Literal["rattle-relax"] = "rattle-relax"
-    split: Literal["train", "validation", "test"] = Field("test", description="split to take the structures from")
+    split: Split = Field("test", description="split to take the structures from")
     max_structures: PositiveInt = Field(8, description="how many structures to take, in a seeded order")
     screen_fmax: PositiveFloat = Field(
         0.05, description="take only rows whose reference forces are below this, eV/Å: relaxed end points"
@@ -252,9 +371,13 @@ class ReportParams(Params):
 
 
 class PipelineParams(Params):
-    """All four steps."""
+    """All four steps; by default the quickstart's, on the bundled sample."""
 
-    curation: CurationParams = CurationParams()
+    curation: CurationParams = CurationParams(
+        rules=RuleParams(preset="quickstart"),
+        # The sample is small: a tenth of it would decide little.
+        split=SplitParams(train=0.6, validation=0.15, test=0.25),
+    )
     finetuning: FinetuneParams = FinetuneParams()
     evaluation: EvaluationParams = EvaluationParams()
     reporting: ReportParams = ReportParams(name="pipeline")

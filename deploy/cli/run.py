@@ -42,10 +42,20 @@ def curate(
     source: Annotated[
         str | None,
         typer.Option(
-            help="sample, hub (LeMat-Bulk), or a parquet file or folder in LeMat-Bulk's schema. [default: sample]"
+            help="sample, hub (LeMat-Bulk), or a file or folder: parquet in LeMat-Bulk's schema, extxyz, an ASE "
+            "database, vasprun.xml, OUTCAR.",
+            show_default="sample",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the dataset. [default: sample]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the dataset.", show_default="sample")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Rules to start from: origin (at least five elements), heo (at least five cations and 1.5 R of "
+            "entropy), quickstart (origin in small cells). Change any of them with --set rules.FIELD=VALUE.",
+            show_default="origin",
+        ),
+    ] = None,
     revision: Annotated[
         str | None, typer.Option(help="Commit of the Hub dataset. [default: the newest, which is stored]")
     ] = None,
@@ -55,7 +65,8 @@ def curate(
     """Make a dataset: read structures, keep the high-entropy oxides, split them."""
     from heo_core.params import CurationParams
 
-    params = build_params(CurationParams, set_, source=source, name=name, hub_revision=revision)
+    rules = None if preset is None else {"preset": preset}
+    params = build_params(CurationParams, set_, source=source, name=name, hub_revision=revision, rules=rules)
 
     def work() -> dict[str, Any]:
         from db import datasets

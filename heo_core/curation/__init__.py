@@ -1,21 +1,25 @@
-"""From a source of rows to a dataset: read, check each row against the rules, drop duplicates, split."""
+"""From a source of rows to a dataset: scan, drop duplicates, split, measure leaks, and copy off equilibrium."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from heo_core.curation.lemat import Source, open_source, to_structure
-from heo_core.curation.rules import Duplicates, find_broken_rule, order_of_preference
-from heo_core.curation.split import split_structures
-from heo_core.params import CurationParams, RuleParams
+from heo_core.curation.duplicates import drop_duplicates
+from heo_core.curation.off_equilibrium import choose_parents, make_copies
+from heo_core.curation.rows import iter_structures
+from heo_core.curation.scan import Progress, ScannedShard, Tally, scan_source
+from heo_core.curation.sources import Source, open_source
+from heo_core.curation.split import Entry, Leak, find_leaks, split_entries
+from heo_core.params import CurationParams
 from heo_core.records import Structure
 
-N_EXAMPLES = 5
-
-__all__ = ["CuratedDataset", "Progress", "Rejection", "curate", "open_source"]
+__all__ = ["CuratedDataset", "Leak", "Member", "Progress", "Rejection", "curate", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -28,92 +32,100 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class CuratedDataset:
-    """Kept structures, the split of each, and what was left out. n_scanned = kept + all rejections."""
+class Member:
+    """A structure of a dataset and its split; for a copy also the content hash of its parent, and how it was made."""
 
-    source: Source
-    structures: tuple[Structure, ...]
-    splits: tuple[str, ...]
-    rejections: tuple[Rejection, ...]
-    n_scanned: int
+    structure: Structure
+    split: str
+    parent_hash: str | None = None
+    recipe: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a scan is; total is None where the source does not say."""
+class CuratedDataset:
+    """Which rows were kept, their splits, what the splits share, and what was left out.
 
+    n_scanned = n_kept + all rejections. The structures themselves stay on disk until `iter_members` reads them.
+    """
+
+    source: Source
+    params: CurationParams
+    entries: tuple[Entry, ...]
+    splits: tuple[str, ...]
+    rejections: tuple[Rejection, ...]
+    leaks: tuple[Leak, ...]
     n_scanned: int
-    n_kept: int
-    total: int | None
+    shards: tuple[ScannedShard, ...]
+
+    @property
+    def n_kept(self) -> int:
+        """Structures in train, validation and test."""
+        return len(self.entries)
+
+    def iter_members(self) -> Iterator[Member]:
+        """Every kept structure once, and after each its rattled and strained copies, where there are any."""
+        split_of = dict(zip((entry.content_hash for entry in self.entries), self.splits, strict=True))
+        params = self.params.off_equilibrium
+        parents = choose_parents(self.entries, self.splits, params)
+        for shard in self.shards:
+            for table in shard.iter_tables():
+                for structure in iter_structures(table):
+                    split = split_of.pop(structure.content_hash, None)
+                    if split is None:
+                        continue
+                    yield Member(structure, split)
+                    if structure.content_hash in parents:
+                        for copy, recipe in make_copies(structure, params):
+                            yield Member(copy, "off_equilibrium", structure.content_hash, recipe)
 
 
 def curate(
-    source: Source, params: CurationParams, on_progress: Callable[[Progress], None] | None = None
+    source: Source,
+    params: CurationParams,
+    on_progress: Callable[[Progress], None] | None = None,
+    folder: Path | None = None,
 ) -> CuratedDataset:
     """Read a source to its end and keep the rows that break no rule.
 
     The result does not depend on the order of rows or files. A malformed row is counted and named, never raised.
-    Raises SourceError when the source itself cannot be read.
+    Memory does not grow with the source: kept rows go to files in folder (default: one that goes with the result), and
+    a scan that was killed goes on from the shards finished there. Raises SourceError when the source cannot be read.
     """
-    tally = _Tally()
-    kept: list[Structure] = []
-    n_scanned = 0
-    for rows in source.iter_batches():
-        n_scanned += len(rows)
-        for row in rows:
-            structure = _check_row(row, params.rules, tally)
-            if structure is not None:
-                kept.append(structure)
-        if on_progress:
-            on_progress(Progress(n_scanned, len(kept), source.n_rows))
-    structures = _drop_duplicates(kept, tally)
+    if folder is None:
+        own = Path(tempfile.mkdtemp(prefix="heo-curation-"))
+        try:
+            curated = curate(source, params, on_progress, own)
+        except BaseException:
+            shutil.rmtree(own, ignore_errors=True)
+            raise
+        weakref.finalize(curated, shutil.rmtree, own, ignore_errors=True)
+        return curated
+    shards = scan_source(source, params.rules, folder, on_progress)
+    tally = Tally()
+    for shard in shards:
+        tally.merge(shard.tally)
+    entries = drop_duplicates(_iter_entries(shards), params.rules.resolve(), tally)
+    splits = split_entries(entries, params.split)
     return CuratedDataset(
         source=source,
-        structures=structures,
-        splits=split_structures(structures, params.split),
-        rejections=tally.summarise(),
-        n_scanned=n_scanned,
+        params=params,
+        entries=entries,
+        splits=splits,
+        rejections=_summarise(tally),
+        leaks=find_leaks(entries, splits),
+        n_scanned=sum(shard.n_rows for shard in shards),
+        shards=shards,
     )
 
 
-@dataclass
-class _Tally:
-    """Counts of rejections while a scan runs."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, rule: str, row_id: str) -> None:
-        """Count one row and keep its id if it is among the first in the alphabet."""
-        self.counts[rule] += 1
-        self.examples[rule] = sorted([*self.examples.get(rule, []), row_id])[:N_EXAMPLES]
-
-    def summarise(self) -> tuple[Rejection, ...]:
-        """Rules with their counts, most first."""
-        ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        return tuple(Rejection(rule, count, tuple(self.examples[rule])) for rule, count in ranked)
+def _iter_entries(shards: Sequence[ScannedShard]) -> Iterator[Entry]:
+    for shard in shards:
+        for table in shard.iter_tables():
+            for structure in iter_structures(table):
+                yield Entry.of(structure)
 
 
-def _check_row(row: dict[str, Any], params: RuleParams, tally: _Tally) -> Structure | None:
-    # An id is shown even when it is what is wrong, with NUL and the like written out.
-    row_id = str(row.get("immutable_id")).encode(errors="backslashreplace").decode().replace("\0", "\\0")
-    try:
-        rule = find_broken_rule(row, params)
-        if rule is None:
-            return to_structure(row)
-    except (TypeError, ValueError, AttributeError, IndexError, KeyError, OverflowError):
-        rule = "malformed_row"
-    tally.add(rule, row_id)
-    return None
-
-
-def _drop_duplicates(structures: list[Structure], tally: _Tally) -> tuple[Structure, ...]:
-    duplicates = Duplicates()
-    kept: list[Structure] = []
-    for structure in sorted(structures, key=order_of_preference):
-        rule = duplicates.find_broken_rule(structure)
-        if rule is None:
-            kept.append(structure)
-        else:
-            tally.add(rule, structure.immutable_id)
-    return tuple(kept)
+def _summarise(tally: Tally) -> tuple[Rejection, ...]:
+    """Rules with their counts, most first."""
+    ranked = sorted(tally.counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Rejection(rule, count, tuple(tally.examples[rule])) for rule, count in ranked)

@@ -1,189 +1,285 @@
-"""Rows in LeMat-Bulk's schema: from the Hub, from local parquet, or the bundled sample."""
+"""LeMat-Bulk from the Hugging Face Hub, and parquet files in its schema.
+
+`datasets` says which files a config has at a commit on the Hub, and how to understand the README.md of a copy; pyarrow
+reads them batch by batch, because `datasets` decodes whole row groups (docs/adr/0005-parquet-read-batch-by-batch.md).
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
-import numpy as np
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or httpx2's
 
-from heo_core.assets import SAMPLE_CITATION, SAMPLE_DIR, SAMPLE_LICENCE
-from heo_core.curation.rules import source_of
+from heo_core.curation.rows import ROW_SCHEMA
+from heo_core.curation.sources import Batch, Shard, Source, hash_file
 from heo_core.errors import SourceError
-from heo_core.params import HUB_DATASET, CurationParams
-from heo_core.records import Structure
+from heo_core.params import HUB_DATASET
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
 
 LICENCE = "CC-BY-4.0"
 CITATION = "Siron et al., LeMat-Bulk: aggregating and de-duplicating materials databases, doi:10.57967/hf/3762"
 
-COLUMNS = (
-    "immutable_id",
-    "lattice_vectors",
-    "cartesian_site_positions",
-    "species_at_sites",
-    "nperiodic_dimensions",
-    "energy",
-    "forces",
-    "stress_tensor",
-    "functional",
-)
 # The second is the name that LeMat-Bulk's next schema gives it.
 FINGERPRINT_COLUMNS = ("entalpic_fingerprint", "bawl_fingerprint")
-_ROWS_PER_BATCH = 1024
+_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name != "fingerprint")
+
+# What a stream can break with: the network, the Hub's client, a file cut short.
+BROKEN_STREAM = (OSError, ValueError, RuntimeError, HTTPError)
+
+_ROWS_PER_BATCH = 16384
+
+# From the Hub a shard comes in a few dozen requests, nearly every byte of it once, and at most 14 * 8 MiB of it held,
+# however large its row groups are: each of the columns has a block at hand.
+_BYTES_PER_REQUEST = 8 * 1024**2
+_REQUESTS_HELD = 14
+_BYTES_PER_COLUMN_READ = 256 * 1024
+
+# The Hub's client waits for ever in calls for which it names no limit of its own; it names 10 s for a part of a file.
+_MAX_SILENCE_S = 30.0
 
 
 @dataclass(frozen=True)
-class Source:
-    """An opened source of rows.
+class ParquetShard(Shard):
+    """One parquet file, on this machine or the Hub."""
 
-    revision: commit of a Hub dataset, or the sha256 of local files; the same revision gives the same rows.
-    """
+    fingerprint_column: str = FINGERPRINT_COLUMNS[0]
 
-    uri: str
-    revision: str
-    licence: str | None
-    citation: str | None
-    n_rows: int | None
-    fingerprint_column: str
-    rows: Any
+    def iter_batches(self, min_elements: int) -> Iterator[Batch]:
+        """All rows; row groups that hold none with enough elements are passed over but for ids."""
+        import pyarrow.parquet as pq
 
-    def iter_batches(self) -> Iterator[list[dict[str, Any]]]:
-        """Rows as plain dicts, in batches; `fingerprint` is there under that name whatever the source calls it.
-
-        Raises SourceError when the source breaks while it is read.
-        """
-        batches = self.rows.with_format("arrow").iter(batch_size=_ROWS_PER_BATCH)
-        while True:
-            try:
-                table = next(batches, None)
-            except (OSError, ValueError, RuntimeError, httpx.HTTPError) as exc:
-                raise SourceError(f"reading {self.uri} broke off: {_first_line(exc)}") from exc
-            if table is None:
-                return
-            rows: list[dict[str, Any]] = table.to_pylist()
-            for row in rows:
-                row["fingerprint"] = row.pop(self.fingerprint_column)
-            yield rows
-
-
-def open_source(params: CurationParams) -> Source:
-    """Open `sample`, `hub`, or a parquet file or folder.
-
-    Raises SourceError, naming what is missing, when it is not there, cannot be read or lacks a column.
-    """
-    if params.source == "sample":
-        return _open_local(
-            SAMPLE_DIR, uri="sample (bundled with heo)", licence=SAMPLE_LICENCE, citation=SAMPLE_CITATION
-        )
-    if params.source == "hub":
-        return _open_hub(params.hub_config, params.hub_revision)
-    path = Path(params.source).expanduser()
-    return _open_local(path, uri=path.resolve().as_uri(), licence=None, citation=None)
-
-
-def to_structure(row: dict[str, Any]) -> Structure:
-    """Make a structure of a row that breaks no rule."""
-    stress = row["stress_tensor"]
-    return Structure(
-        lattice=np.array(row["lattice_vectors"], dtype=float),
-        positions=np.array(row["cartesian_site_positions"], dtype=float),
-        species=tuple(row["species_at_sites"]),
-        immutable_id=str(row["immutable_id"]),
-        source=source_of(str(row["immutable_id"])),
-        functional=row["functional"],
-        fingerprint=row["fingerprint"],
-        energy_ev=float(row["energy"]),
-        forces_ev_per_ang=np.array(row["forces"], dtype=float),
-        stress_ev_per_ang3=None if stress is None or np.shape(stress) != (3, 3) else np.array(stress, dtype=float),
-    )
-
-
-def _open_local(path: Path, *, uri: str, licence: str | None, citation: str | None) -> Source:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from datasets import load_dataset
-
-    files = _list_parquet_files(path)
-    n_rows = 0
-    fingerprint_column = ""
-    for file in files:
         try:
-            with pq.ParquetFile(file) as parquet:
-                n_rows += parquet.metadata.num_rows
-                fingerprint_column = _check_columns(parquet.schema_arrow.names, str(file))
-        except (pa.ArrowException, OSError) as exc:
-            raise SourceError(f"{file} is not a readable parquet file: {_first_line(exc)}") from exc
-    rows = load_dataset(
-        "parquet",
-        data_files=[str(file) for file in files],
-        split="train",
-        streaming=True,
-        columns=[*COLUMNS, fingerprint_column],
-    )
-    return Source(uri, _hash_files(files), licence, citation, n_rows, fingerprint_column, rows)
+            # Without a buffer a row group's columns are read whole; with pre_buffer the bytes of all of them are kept.
+            with (
+                _open(self.uri) as file,
+                pq.ParquetFile(file, buffer_size=_BYTES_PER_COLUMN_READ, pre_buffer=False) as parquet,
+            ):
+                check_columns(parquet.schema_arrow, self.uri)
+                worth_reading, poor = _rank_row_groups(parquet.metadata, min_elements)
+                for groups, columns in (
+                    (worth_reading, [*_COLUMNS, self.fingerprint_column]),
+                    (poor, ["immutable_id", "nelements"]),
+                ):
+                    # Threads would each wait out a server that is gone, column by column.
+                    for batch in parquet.iter_batches(_ROWS_PER_BATCH, groups, columns, use_threads=not self.is_remote):
+                        yield self._to_batch(batch, min_elements)
+        except BROKEN_STREAM as exc:
+            raise SourceError(f"reading {self.uri} broke off: {first_line(exc)}") from exc
+
+    def _to_batch(self, batch: pa.RecordBatch, min_elements: int) -> Batch:
+        too_few = pc.fill_null(pc.less(batch["nelements"], min_elements), fill_value=False)
+        ids = pc.fill_null(batch["immutable_id"].filter(too_few), "")
+        rest = pa.Table.from_batches([batch.filter(pc.invert(too_few))])
+        rows = ROW_SCHEMA.empty_table()
+        if rest.num_rows:
+            names = ["fingerprint" if name == self.fingerprint_column else name for name in rest.column_names]
+            rows = rest.rename_columns(names).select(ROW_SCHEMA.names).cast(ROW_SCHEMA)
+        return Batch(rows, batch.num_rows, ids.cast(pa.string()))
 
 
-def _open_hub(config: str, revision: str) -> Source:
-    from datasets import load_dataset, load_dataset_builder
-    from huggingface_hub import HfApi
-
-    uri = f"hf://datasets/{HUB_DATASET}/{config}"
-    try:
-        commit = HfApi().dataset_info(HUB_DATASET, revision=revision, timeout=20).sha
-        info = load_dataset_builder(HUB_DATASET, config, revision=commit).info
-        fingerprint_column = _check_columns(list(info.features), uri) if info.features else FINGERPRINT_COLUMNS[0]
-        rows = load_dataset(
-            HUB_DATASET, config, split="train", revision=commit, streaming=True, columns=[*COLUMNS, fingerprint_column]
+def _rank_row_groups(metadata: FileMetaData, min_elements: int) -> tuple[list[int], list[int]]:
+    """Row groups that may hold a row with enough elements, and those whose statistics say that they hold none."""
+    worth_reading: list[int] = []
+    poor: list[int] = []
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        columns = (row_group.column(i) for i in range(row_group.num_columns))
+        statistics = next((c.statistics for c in columns if c.path_in_schema == "nelements"), None)
+        is_poor = bool(
+            statistics is not None
+            and statistics.has_min_max
+            and statistics.has_null_count
+            and statistics.null_count == 0
+            and statistics.max < min_elements
         )
-    except SourceError:
-        raise
-    except Exception as exc:
-        raise SourceError(
-            f"{HUB_DATASET} (config {config}, revision {revision}) cannot be opened on the Hugging Face Hub: "
-            f"{_first_line(exc)}. "
-            "Without network, download its parquet files elsewhere and give their folder as source"
-        ) from exc
-    n_rows = info.splits["train"].num_examples if info.splits else None
-    return Source(uri, str(commit), LICENCE, CITATION, n_rows, fingerprint_column, rows)
+        (poor if is_poor else worth_reading).append(group)
+    return worth_reading, poor
 
 
-def _list_parquet_files(path: Path) -> list[Path]:
+def list_parquet_files(path: Path, config: str | None = None) -> list[Path]:
+    """List the parquet file itself, or those of a folder; of a copy of the Hub's repository, those of one config."""
     if path.is_file():
-        return [path]
-    if not path.exists():
-        raise SourceError(
-            f"source {str(path)!r} does not exist; allowed: sample, hub, a parquet file, or a folder of them"
-        )
-    files = sorted(path.rglob("*.parquet"))
+        return [path] if path.suffix == ".parquet" else []
+    if config and is_copy_of_hub(path):
+        return _list_config_files(path, config)
+    return sorted(path.rglob("*.parquet"))
+
+
+def is_copy_of_hub(folder: Path) -> bool:
+    """Whether a folder is laid out as a Hub repository: a README.md whose header names configs."""
+    return bool(_read_configs(folder))
+
+
+def _read_configs(folder: Path) -> dict[str, Any]:
+    """Configs that the header of a README.md names, each with its data files as they stand there."""
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return {}
+    import yaml  # type: ignore[import-untyped]
+    from huggingface_hub import DatasetCard
+
+    try:
+        configs = DatasetCard.load(readme, ignore_metadata_errors=True).data.get("configs")
+    except (ValueError, OSError, yaml.YAMLError):
+        return {}
+    entries = configs if isinstance(configs, list) else []
+    return {
+        str(entry["config_name"]): entry.get("data_files")
+        for entry in entries
+        if isinstance(entry, dict) and "config_name" in entry
+    }
+
+
+def _list_config_files(folder: Path, config: str) -> list[Path]:
+    from datasets.data_files import sanitize_patterns
+
+    configs = _read_configs(folder)
+    if config not in configs:
+        there = ", ".join(repr(name) for name in configs)
+        raise SourceError(f"{folder} has no config {config!r}; its README.md names {there}")
+    # Not searched by `datasets`, which takes brackets in the folder's own name for a pattern.
+    try:
+        patterns = sanitize_patterns(configs[config] or {}).get("train", ())
+        files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    except (TypeError, *BROKEN_STREAM) as exc:
+        raise SourceError(f"{folder}: the data_files of config {config!r} are not usable: {first_line(exc)}") from exc
     if not files:
-        raise SourceError(f"folder {str(path)!r} holds no *.parquet file")
+        raise SourceError(f"{folder} holds no file of config {config!r}; its README.md names {', '.join(patterns)}")
     return files
 
 
-def _check_columns(found: list[str], where: str) -> str:
-    """Return the name of the fingerprint column; SourceError when any column that is needed is missing."""
+def open_files(paths: Sequence[Path]) -> list[ParquetShard]:
+    """Open local parquet files; SourceError, naming the file, when one cannot be read or lacks a column."""
+    shards = []
+    for path in paths:
+        try:
+            fingerprint_column, n_rows = _read_footer(str(path))
+        except (pa.ArrowException, OSError) as exc:
+            raise SourceError(f"{path} is not a readable parquet file: {first_line(exc)}") from exc
+        shards.append(ParquetShard(str(path.resolve()), hash_file(path), n_rows, fingerprint_column=fingerprint_column))
+    return shards
+
+
+def _open(uri: str) -> AbstractContextManager[Any]:
+    """Open a path on this machine, or a URL such as hf://."""
+    if "://" not in uri:
+        local: AbstractContextManager[Any] = pa.OSFile(uri)
+        return local
+    _limit_silence()
+    filesystem, path = fsspec.url_to_fs(uri)
+    remote: AbstractContextManager[Any] = filesystem.open(
+        path, "rb", block_size=_BYTES_PER_REQUEST, cache_type="blockcache", cache_options={"maxblocks": _REQUESTS_HELD}
+    )
+    return remote
+
+
+def _limit_silence() -> None:
+    """Let the Hub's client give up on a server that says nothing, in every call."""
+    from huggingface_hub import get_session
+
+    client = get_session()
+    hooks = client.event_hooks
+    if _set_timeout not in hooks["request"]:
+        client.event_hooks = {**hooks, "request": [*hooks["request"], _set_timeout]}
+
+
+def _set_timeout(request: Any) -> None:
+    limits = request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {
+        kind: _MAX_SILENCE_S if limits.get(kind) is None else limits[kind]
+        for kind in ("connect", "read", "write", "pool")
+    }
+
+
+def _read_footer(uri: str) -> tuple[str, int]:
+    """Name of the fingerprint column, and number of rows."""
+    import pyarrow.parquet as pq
+
+    with _open(uri) as file, pq.ParquetFile(file) as parquet:
+        return check_columns(parquet.schema_arrow, uri), parquet.metadata.num_rows
+
+
+def open_hub(config: str, revision: str) -> Source:
+    """Open one config of LeMat-Bulk on the Hub at a commit, which is resolved and pinned."""
+    from datasets import load_dataset_builder
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    uri = f"hf://datasets/{HUB_DATASET}/{config}"
+    _limit_silence()
+    try:
+        commit = str(HfApi().dataset_info(HUB_DATASET, revision=revision, timeout=20).sha)
+        builder = load_dataset_builder(HUB_DATASET, config, revision=commit)
+        urls = sorted(str(file) for file in (builder.config.data_files or {}).get("train", ()))
+        if not urls:
+            raise SourceError(f"{uri} at commit {commit} has no file of a split named train")  # noqa: TRY301
+        fingerprint_column, _ = _read_footer(urls[0])
+    except SourceError:
+        raise
+    except RevisionNotFoundError as exc:
+        raise SourceError(f"{HUB_DATASET} has no revision {revision!r}{_name_revisions()}") from exc
+    except Exception as exc:
+        raise SourceError(
+            f"{HUB_DATASET} (config {config}, revision {revision}) cannot be opened on the Hugging Face Hub: "
+            f"{first_line(exc)}. "
+            "Without network, download its parquet files elsewhere and give their folder as source"
+        ) from exc
+    shards = [
+        ParquetShard(url, f"{commit} {url}", None, is_remote=True, fingerprint_column=fingerprint_column)
+        for url in urls
+    ]
+    split = (builder.info.splits or {}).get("train")
+    return Source(uri, commit, LICENCE, CITATION, split.num_examples if split else None, tuple(shards))
+
+
+def _name_revisions() -> str:
+    """Say which revisions the Hub names; nothing where it cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        refs = HfApi().list_repo_refs(HUB_DATASET, repo_type="dataset")
+    except BROKEN_STREAM:
+        return ""
+    return f"; there are {', '.join(ref.name for ref in (*refs.branches, *refs.tags))}, and the sha of any commit"
+
+
+def check_columns(schema: pa.Schema, where: str) -> str:
+    """Return the name of the fingerprint column; SourceError when a column is missing or of a wrong type."""
+    found = schema.names
     fingerprint = next((name for name in FINGERPRINT_COLUMNS if name in found), None)
-    missing = [name for name in COLUMNS if name not in found]
+    missing = [name for name in _COLUMNS if name not in found]
     if fingerprint is None:
         missing.append(" or ".join(FINGERPRINT_COLUMNS))
     if missing or fingerprint is None:
         raise SourceError(f"{where} lacks the column {', '.join(missing)}; found: {', '.join(sorted(found))}")
+    for name in (*_COLUMNS, fingerprint):
+        wanted = ROW_SCHEMA.field("fingerprint" if name == fingerprint else name).type
+        if not _can_read(schema.field(name).type, wanted):
+            raise SourceError(f"{where}: column {name} is {schema.field(name).type}; it must be {wanted}")
     return fingerprint
 
 
-def _hash_files(files: list[Path]) -> str:
-    """Sha256 over the files' own hashes, whatever the files are called."""
-    hashes = []
-    for file in files:
-        with file.open("rb") as stream:
-            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()
+def _can_read(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_null(found):
+        return True
+    if pa.types.is_list(wanted):
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
+        return is_list and _can_read(found.value_type, wanted.value_type)
+    if pa.types.is_string(wanted):
+        return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+    return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
 
 
-def _first_line(exc: BaseException) -> str:
+def first_line(exc: BaseException) -> str:
+    """Return the first line of an error's message, or its class where there is none."""
     lines = str(exc).strip().splitlines()
     return lines[0] if lines else type(exc).__name__

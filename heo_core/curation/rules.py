@@ -1,214 +1,261 @@
 """The rules that a row must keep, each with its name; a row is counted under the first one that it breaks.
 
-A rule sees a row as the source gives it (plain lists, numbers, None), so that a malformed row is a rejection and not
-a crash.
+A rule sees rows as the source gives them: anything may be null, and any list of a wrong length. The order matters: a
+rule may rely on what those before it have left.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
-from ase.data import chemical_symbols
-from ase.geometry import minkowski_reduce
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from heo_core.params import RuleParams
-from heo_core.records import Array, Structure
-
-type Row = dict[str, Any]
-
-ELEMENTS = frozenset(chemical_symbols[1:])
-METALLOIDS = frozenset({"B", "Si", "Ge", "As", "Sb", "Te"})
-NON_METALS = frozenset(
-    {"H", "He", "C", "N", "O", "F", "Ne", "P", "S", "Cl", "Ar", "Se", "Br", "Kr", "I", "Xe", "At", "Rn", "Ts", "Og"}
+from heo_core.curation.composition import (
+    compute_cation_entropy_r,
+    compute_equimolarity_deviation,
 )
+from heo_core.curation.distances import find_close_pairs
+from heo_core.curation.row_batch import Bools, RowBatch, Vectors
+from heo_core.curation.rows import iter_structures, source_of
+from heo_core.elements import ELEMENT_GROUPS, METALLOIDS, NON_METALS
+from heo_core.params import RuleParams
 
-# Where two rows hold the same material, the user's own row stays before a database's.
-SOURCE_ORDER = ("mp", "agm", "oqmd")
+# Longer text than any database's ids and symbols have, and short enough for an index.
+_MAX_TEXT_BYTES = 500
+# Of round numbers: five equal cations reach ln 5, and a limit of 1.609 must let them pass.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A named reason to leave a row out."""
+    """A named reason to leave a row out. breaks: from n rows to (n,), true where a row breaks it."""
 
     name: str
     description: str
-    breaks: Callable[[Row, RuleParams], bool]
+    breaks: Callable[[RowBatch, RuleParams], Bools]
 
 
-def find_broken_rule(row: Row, params: RuleParams) -> str | None:
-    """Return the name of the first rule that a row breaks, or None."""
-    return next((rule.name for rule in RULES if rule.breaks(row, params)), None)
+def _nothing(rows: RowBatch) -> Bools:
+    return np.zeros(len(rows), dtype=bool)
 
 
-def source_of(immutable_id: str) -> str:
-    """Source of a row: mp, agm or oqmd if its id starts so, else what stands before its first hyphen, else own."""
-    known = next((source for source in SOURCE_ORDER if immutable_id.startswith(source)), None)
-    prefix, hyphen, _ = immutable_id.partition("-")
-    return known or (prefix.lower() if hyphen and prefix else "own")
+def _too_few_elements(rows: RowBatch, params: RuleParams) -> Bools:
+    least = params.min_elements or 0
+    # A comparison with NaN is false: a row that does not count its elements is judged by its species.
+    return np.asarray((rows.numbers("nelements") < least) | ((rows.n_sites > 0) & (rows.n_symbols < least)))
 
 
-def order_of_preference(structure: Structure) -> tuple[int, str, str]:
-    """Sort key that says which of two duplicates stays: own rows, then mp, agm, oqmd; then by id, then by content."""
-    rank = SOURCE_ORDER.index(structure.source) + 1 if structure.source in SOURCE_ORDER else 0
-    return rank, structure.immutable_id, structure.content_hash
+def _species_missing(rows: RowBatch, _: RuleParams) -> Bools:
+    row_of, indices, symbols = rows.sites
+    missing = np.asarray(rows.n_sites == 0)
+    for index, symbol in enumerate(symbols):
+        if symbol is None:
+            missing[row_of[indices == index]] = True
+    return missing
 
 
-@dataclass
-class Duplicates:
-    """Remembers what was kept, by id and by fingerprint."""
-
-    ids: set[str] = field(default_factory=set)
-    fingerprints: set[str] = field(default_factory=set)
-
-    def find_broken_rule(self, structure: Structure) -> str | None:
-        """Return duplicate_id or duplicate_fingerprint when something kept before has it, else remember this one."""
-        if structure.immutable_id in self.ids:
-            return "duplicate_id"
-        if structure.fingerprint and structure.fingerprint in self.fingerprints:
-            return "duplicate_fingerprint"
-        self.ids.add(structure.immutable_id)
-        if structure.fingerprint:
-            self.fingerprints.add(structure.fingerprint)
-        return None
+def _text_malformed(rows: RowBatch, _: RuleParams) -> Bools:
+    malformed = _nothing(rows)
+    for name in ("immutable_id", "functional", "fingerprint"):
+        malformed |= _is_malformed(rows.text(name))
+    row_of, indices, symbols = rows.sites
+    for index, symbol in enumerate(symbols):
+        if symbol is not None and ("\0" in symbol or len(symbol) > _MAX_TEXT_BYTES):
+            malformed[row_of[indices == index]] = True
+    return malformed
 
 
-def _is_storable(text: Any) -> bool:
-    """Whether this is text that a database takes: no NUL, no half of a surrogate pair."""
-    return isinstance(text, str) and "\0" not in text and text.encode(errors="ignore").decode() == text
+def _is_malformed(texts: pa.Array) -> Bools:
+    """Whether a database would refuse this text: NUL, no UTF-8, or too long for an index."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        return np.array([_is_malformed_text(text) for text in texts.cast(pa.binary()).to_pylist()])
+    found = pc.or_(
+        pc.match_substring(texts, "\0"), pc.greater(pc.binary_length(texts).cast(pa.int64()), _MAX_TEXT_BYTES)
+    )
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _has_malformed_text(row: Row) -> bool:
-    optional = (text for text in (row["functional"], row["fingerprint"]) if text is not None)
-    return not all(_is_storable(text) for text in (row["immutable_id"], *row["species_at_sites"], *optional))
+def _is_malformed_text(text: bytes) -> bool:
+    return b"\0" in text or len(text) > _MAX_TEXT_BYTES or text.decode(errors="ignore").encode() != text
 
 
-def _elements(row: Row) -> set[str]:
-    return set(row["species_at_sites"])
+def _source_excluded(rows: RowBatch, params: RuleParams) -> Bools:
+    if not params.include_sources and not params.exclude_sources:
+        return _nothing(rows)
+    sources = [source_of(text) for text in rows.text("immutable_id").to_pylist()]
+    excluded = np.isin(sources, params.exclude_sources or ())
+    if params.include_sources:
+        excluded |= ~np.isin(sources, params.include_sources)
+    return excluded
 
 
-def _cations(row: Row) -> set[str]:
-    return _elements(row) - {"O"}
+def _functional_excluded(rows: RowBatch, params: RuleParams) -> Bools:
+    if not params.functionals:
+        return _nothing(rows)
+    found = np.array([text.lower() for text in rows.text("functional").to_pylist()])
+    return ~np.isin(found, [name.lower() for name in params.functionals])
 
 
-def _n_sites(row: Row) -> int:
-    return len(row["species_at_sites"])
+def _element_excluded(rows: RowBatch, params: RuleParams) -> Bools:
+    names = params.exclude_elements or ()
+    symbols = frozenset[str]().union(*(ELEMENT_GROUPS.get(name, frozenset({name})) for name in names))
+    return rows.has_any(symbols) if symbols else _nothing(rows)
 
 
-def _is_ragged(rows: list[Any] | None) -> bool:
-    return any(vector is None or len(vector) != 3 or None in vector for vector in rows or [])
+def _not_equimolar(rows: RowBatch, params: RuleParams) -> Bools:
+    most = params.max_equimolarity_deviation
+    if not most:
+        return _nothing(rows)
+    return np.asarray(compute_equimolarity_deviation(rows.cation_counts) > most + _ROUNDING)
 
 
-def _not_finite(rows: list[list[float]] | None) -> bool:
-    return any(not math.isfinite(x) for vector in rows or [] for x in vector)
+def _entropy_too_low(rows: RowBatch, params: RuleParams) -> Bools:
+    least = (params.min_entropy_r or 0.0) - _ROUNDING
+    if least <= 0.0:
+        return _nothing(rows)
+    if params.entropy_of != "sublattice":
+        return np.asarray(compute_cation_entropy_r(rows.cation_counts) < least)
+    from heo_core.curation.descriptors import compute_sublattice_entropy_r
+
+    # No sublattice beats an equal share of all cations; only rows that could pass are worth a look at their symmetry.
+    n_cations = (rows.cation_counts > 0).sum(axis=1)
+    too_low = np.log(np.maximum(n_cations, 1)) < least
+    hopeful = np.flatnonzero(~too_low)
+    structures = iter_structures(rows.table.take(pa.array(hopeful)))
+    too_low[hopeful] = [compute_sublattice_entropy_r(structure) < least for structure in structures]
+    return too_low
 
 
-def _largest_force(row: Row) -> float:
-    return float(np.linalg.norm(np.array(row["forces"], dtype=float), axis=1).max())
+def _is_not_finite(rows: RowBatch, name: str) -> Bools:
+    return ~rows.is_null(name) & ~np.isfinite(rows.numbers(name))
 
 
-def _volume_per_atom(row: Row) -> float:
-    return abs(float(np.linalg.det(np.array(row["lattice_vectors"], dtype=float)))) / _n_sites(row)
+def _forces_too_large(rows: RowBatch, params: RuleParams) -> Bools:
+    most = params.max_force_ev_per_ang
+    if not most:
+        return _nothing(rows)
+    return rows.forces.is_any_longer(most)
 
 
-def compute_smallest_distance(lattice: Array, positions: Array) -> float:
-    """Smallest distance between two atoms, periodic images included, Å. lattice (3, 3), positions (n, 3)."""
-    reduced, _ = minkowski_reduce(lattice)
-    fractional = positions @ np.linalg.inv(reduced)
-    separation = fractional[:, None, :] - fractional[None, :, :]
-    separation -= np.round(separation)
-    shifts = np.array([(i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)], dtype=float)
-    smallest = math.inf
-    for shift in shifts:
-        distances = np.linalg.norm((separation + shift) @ reduced, axis=2)
-        if not shift.any():
-            np.fill_diagonal(distances, math.inf)
-        smallest = min(smallest, float(distances.min()))
-    return smallest
+def _is_malformed_list(vectors: Vectors) -> Bools:
+    return vectors.is_ragged | vectors.is_not_finite
 
 
-def _too_close(row: Row, params: RuleParams) -> bool:
-    lattice, positions = np.array(row["lattice_vectors"], float), np.array(row["cartesian_site_positions"], float)
-    return compute_smallest_distance(lattice, positions) < params.min_distance_ang
+def _cell_zero_volume(rows: RowBatch, params: RuleParams) -> Bools:
+    volume_per_atom = np.abs(np.linalg.det(rows.lattices)) / rows.n_sites
+    big_enough = (volume_per_atom >= (params.min_volume_per_atom_ang3 or 0.0)) & (volume_per_atom > 0.0)
+    return np.asarray(~(big_enough & np.isfinite(volume_per_atom)))
+
+
+def _atoms_overlap(rows: RowBatch, params: RuleParams) -> Bools:
+    if not params.min_distance_ang:
+        return _nothing(rows)
+    return find_close_pairs(rows.lattices, rows.positions.xyz, rows.n_sites, params.min_distance_ang)
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("id_missing", "the row has no immutable_id", lambda r, _: not r["immutable_id"]),
+    Rule("too_few_elements", "fewer different elements than min_elements", _too_few_elements),
+    Rule("id_missing", "the row has no immutable_id", lambda r, _: r.text_lengths("immutable_id") == 0),
+    Rule("species_missing", "the row has no species, or a site without one", _species_missing),
+    Rule("text_malformed", "an id, symbol, functional or fingerprint that is no plain text", _text_malformed),
+    Rule("source_excluded", "its source is in exclude_sources, or not in include_sources", _source_excluded),
+    Rule("functional_excluded", "its functional is not in functionals", _functional_excluded),
+    Rule("unknown_element", "a symbol that is no element", lambda r, _: r.counts[:, 0] > 0),
+    Rule("no_oxygen", "no oxygen", lambda r, p: ~r.has_any(frozenset({"O"})) & bool(p.require_oxygen)),
     Rule(
-        "species_missing",
-        "the row has no species",
-        lambda r, _: not r["species_at_sites"] or None in r["species_at_sites"],
-    ),
-    Rule(
-        "text_malformed",
-        "an id, symbol, functional or fingerprint that is no plain text",
-        lambda r, _: _has_malformed_text(r),
-    ),
-    Rule(
-        "source_excluded",
-        "its source is in exclude_sources",
-        lambda r, p: source_of(r["immutable_id"]) in p.exclude_sources,
-    ),
-    Rule(
-        "too_few_elements",
-        "fewer different elements than min_elements",
-        lambda r, p: len(_elements(r)) < p.min_elements,
-    ),
-    Rule("unknown_element", "a symbol that is no element", lambda r, _: not _elements(r) <= ELEMENTS),
-    Rule("no_oxygen", "no oxygen", lambda r, _: "O" not in _elements(r)),
-    Rule(
-        "non_metal_cation", "an element beside oxygen that is a non-metal", lambda r, _: bool(_cations(r) & NON_METALS)
+        "non_metal_cation",
+        "an element beside oxygen that is a non-metal",
+        lambda r, p: r.has_any(NON_METALS - {"O"}) & bool(p.only_metals),
     ),
     Rule(
         "metalloid_cation",
         "B, Si, Ge, As, Sb or Te",
-        lambda r, p: not p.allow_metalloids and bool(_cations(r) & METALLOIDS),
+        lambda r, p: r.has_any(METALLOIDS) & bool(p.only_metals and not p.allow_metalloids),
     ),
-    Rule("not_bulk", "not periodic in three dimensions", lambda r, _: r["nperiodic_dimensions"] != 3),
+    Rule("element_excluded", "an element of exclude_elements", _element_excluded),
+    Rule(
+        "too_few_cations",
+        "fewer different cations than min_cations",
+        lambda r, p: (r.cation_counts > 0).sum(axis=1) < (p.min_cations or 0),
+    ),
+    Rule("not_equimolar", "a cation's fraction is off 1/n by more than max_equimolarity_deviation", _not_equimolar),
+    Rule(
+        "not_bulk",
+        "not periodic in three dimensions",
+        lambda r, p: (r.numbers("nperiodic_dimensions") != 3) & bool(p.require_bulk),
+    ),
     Rule(
         "too_many_atoms",
         "more atoms than max_n_atoms",
-        lambda r, p: p.max_n_atoms is not None and _n_sites(r) > p.max_n_atoms,
+        lambda r, p: (r.n_sites > (p.max_n_atoms or 0)) & bool(p.max_n_atoms),
     ),
-    Rule("energy_null", "no energy", lambda r, _: r["energy"] is None),
-    Rule("energy_nan", "the energy is not finite", lambda r, _: not math.isfinite(r["energy"])),
-    Rule("forces_null", "no forces", lambda r, _: r["forces"] is None),
-    Rule("forces_empty", "an empty list of forces", lambda r, _: len(r["forces"]) == 0),
-    Rule("forces_ragged", "a force with other than three components", lambda r, _: _is_ragged(r["forces"])),
-    Rule("forces_wrong_length", "not one force an atom", lambda r, _: len(r["forces"]) != _n_sites(r)),
-    Rule("forces_nan", "a force that is not finite", lambda r, _: _not_finite(r["forces"])),
+    Rule("energy_null", "no energy", lambda r, p: r.is_null("energy") & bool(p.require_energy)),
+    Rule("energy_nan", "the energy is not finite", lambda r, _: _is_not_finite(r, "energy")),
+    Rule("forces_null", "no forces", lambda r, p: r.forces.is_null & bool(p.require_forces)),
     Rule(
-        "forces_too_large",
-        "a force above max_force_ev_per_ang",
-        lambda r, p: p.max_force_ev_per_ang is not None and _largest_force(r) > p.max_force_ev_per_ang,
+        "forces_empty",
+        "an empty list of forces",
+        lambda r, p: ~r.forces.is_null & (r.forces.n_vectors == 0) & bool(p.require_forces),
     ),
+    Rule("forces_ragged", "a force with other than three components", lambda r, _: r.forces.is_ragged),
+    Rule(
+        "forces_wrong_length",
+        "not one force an atom",
+        lambda r, _: (r.forces.n_vectors > 0) & (r.forces.n_vectors != r.n_sites),
+    ),
+    Rule("forces_nan", "a force that is not finite", lambda r, _: r.forces.is_not_finite),
+    Rule("forces_too_large", "a force above max_force_ev_per_ang", _forces_too_large),
     Rule(
         "lattice_malformed",
         "not three finite lattice vectors",
-        lambda r, _: (
-            not r["lattice_vectors"]
-            or len(r["lattice_vectors"]) != 3
-            or _is_ragged(r["lattice_vectors"])
-            or _not_finite(r["lattice_vectors"])
-        ),
+        lambda r, _: _is_malformed_list(r.lattice_vectors) | (r.lattice_vectors.n_vectors != 3),
     ),
     Rule(
         "positions_wrong_length",
         "not one finite position an atom",
-        lambda r, _: (
-            len(r["cartesian_site_positions"] or []) != _n_sites(r)
-            or _is_ragged(r["cartesian_site_positions"])
-            or _not_finite(r["cartesian_site_positions"])
-        ),
+        lambda r, _: _is_malformed_list(r.positions) | (r.positions.n_vectors != r.n_sites),
     ),
-    Rule(
-        "cell_zero_volume",
-        "a cell below min_volume_per_atom_ang3",
-        lambda r, p: _volume_per_atom(r) < p.min_volume_per_atom_ang3,
-    ),
-    Rule("atoms_overlap", "two atoms closer than min_distance_ang", _too_close),
+    Rule("cell_zero_volume", "a cell below min_volume_per_atom_ang3, or without volume", _cell_zero_volume),
+    Rule("atoms_overlap", "two atoms closer than min_distance_ang", _atoms_overlap),
+    Rule("entropy_too_low", "less configurational entropy than min_entropy_r", _entropy_too_low),
 )
-"""All rules in the order in which they are tried. Duplicates come after; malformed_row is what none could read."""
+"""All rules in the order in which they are tried."""
+
+LATER_RULES: dict[str, str] = {
+    "malformed_row": "a row that none of the rules could read",
+    "duplicate_id": "its immutable_id stands on a row that is kept",
+    "duplicate_fingerprint": "its fingerprint stands on a row that is kept",
+    "duplicate_row": "the same row again",
+}
+"""Reasons beside RULES to leave a row out."""
+
+
+def check_rows(rows: RowBatch, params: RuleParams, on_rejected: Callable[[str, Iterable[str]], None]) -> list[RowBatch]:
+    """Return the rows that break no rule; on_rejected hears of each rule that is broken, with the ids.
+
+    A row that makes the rules stumble is counted as malformed_row, and never raised.
+    """
+    kept = rows
+    rejected: list[tuple[str, list[str]]] = []
+    try:
+        for rule in RULES:
+            if not len(kept):
+                break
+            with np.errstate(all="ignore"):
+                broken = rule.breaks(kept, params)
+            if broken.any():
+                rejected.append((rule.name, kept.filter(broken).show_ids()))
+                kept = kept.filter(~broken)
+    except (TypeError, ValueError, LookupError, ArithmeticError, pa.ArrowException):
+        if len(rows) == 1:
+            on_rejected("malformed_row", rows.show_ids())
+            return []
+        return [batch for half in rows.split() for batch in check_rows(half, params, on_rejected)]
+    for name, ids in rejected:
+        on_rejected(name, ids)
+    return [kept] if len(kept) else []

@@ -61,7 +61,7 @@ def find_ionic_radius(element: str, charge: int = 2) -> float:
     except (ValueError, KeyError):
         msg = f"{element!r} is not an element with ionic radii; allowed: metals such as Mg, Co or Zn"
         raise InputError(msg) from None
-    sixfold = {int(state): radii["VI"] for state, radii in table.items() if int(state) > 0 and "VI" in radii}
+    sixfold = {int(state): radii["VI"] for state, radii in table.items() if state and int(state) > 0 and "VI" in radii}
     if not sixfold:
         msg = f"{element} has no six-fold ionic radius as a cation; allowed: elements with one, such as Mg, Co or Zn"
         raise InputError(msg)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import islice
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
-from db import datasets, evaluations, models, training
+from db import datasets, descriptors, evaluations, models, training
 from db.engine import exclusive, get_engine, session_scope
-from db.schema import Dataset, EpochMetric, ModelVersion, Structure
+from db.schema import Dataset, DatasetMember, Descriptor, EpochMetric, ModelVersion, Structure
+from db.structures import load_structures
 from heo_core.assets import SAMPLE_DIR
 from heo_core.curation import CuratedDataset, curate, open_source
+from heo_core.curation.descriptors import describe
 from heo_core.errors import InputError, ServiceError
 from heo_core.params import CurationParams, EnergyForcesParams, RuleParams
 from heo_core.records import BenchmarkCase, EpochMetrics, Metric, ModelFile, Prediction
@@ -39,9 +42,7 @@ def test_a_dataset_reads_back_as_it_was_stored(database_url: str, curated: Curat
     with session_scope(database_url) as session:
         test_split = datasets.load_split(session, dataset_id, "test")
         rejections = datasets.list_rejections(session, dataset_id)
-    expected = {
-        s.content_hash: s for s, split in zip(curated.structures, curated.splits, strict=True) if split == "test"
-    }
+    expected = {m.structure.content_hash: m.structure for m in curated.iter_members() if m.split == "test"}
     assert {structure.content_hash for structure in test_split.values()} == set(expected)
     for structure in test_split.values():
         original = expected[structure.content_hash]
@@ -50,6 +51,66 @@ def test_a_dataset_reads_back_as_it_was_stored(database_url: str, curated: Curat
         assert structure.energy_ev == original.energy_ev
         assert structure.species == original.species
     assert {r["rule"]: r["n_rejected"] for r in rejections} == {r.rule: r.n_rejected for r in curated.rejections}
+
+
+def test_leaks_copies_and_every_structure_come_back(database_url: str) -> None:
+    params = CurationParams.model_validate(
+        {
+            "name": "leaky",
+            "source": str(SAMPLE_DIR),
+            "split": {"group_by": "none"},
+            "off_equilibrium": {"n_copies": 2, "max_structures": 3},
+        }
+    )
+    curated = curate(open_source(params), params)
+    members = list(curated.iter_members())
+    with session_scope(database_url) as session:
+        dataset_id = datasets.add_dataset(session, params, curated).id
+        leaks = datasets.list_leaks(session, dataset_id)
+        rows = session.execute(
+            select(DatasetMember.structure_id, DatasetMember.parent_id, DatasetMember.recipe).where(
+                DatasetMember.split == "off_equilibrium"
+            )
+        ).all()
+        stored = {structure.content_hash: split for structure, split in datasets.iter_split(session, dataset_id, None)}
+        copies = datasets.load_split(session, dataset_id, "off_equilibrium")
+        parents = load_structures(session, [row.parent_id for row in rows])
+    assert stored == {member.structure.content_hash: member.split for member in members}
+    assert sum(row["n_shared"] for row in leaks if row["shared"] == "formula") > 0
+    assert len(leaks) == 9
+    parent_of = {m.structure.content_hash: (m.parent_hash, m.recipe) for m in members if m.parent_hash}
+    assert len(rows) == len(parent_of) == 6
+    for row in rows:
+        assert copies[row.structure_id].energy_ev is None
+        parent_hash, recipe = parent_of[copies[row.structure_id].content_hash]
+        assert (parents[row.parent_id].content_hash, row.recipe) == (parent_hash, recipe)
+
+
+def test_descriptors_and_the_map_read_back_and_are_stored_once(database_url: str, curated: CuratedDataset) -> None:
+    with session_scope(database_url) as session:
+        dataset_id = datasets.add_dataset(session, PARAMS, curated).id
+        missing = descriptors.list_undescribed(session, dataset_id)
+        assert len(missing) == curated.n_kept
+        chosen = load_structures(session, missing[:5])
+        for _ in range(2):
+            descriptors.add_descriptors(session, {i: describe(structure) for i, structure in chosen.items()})
+        assert descriptors.list_undescribed(session, dataset_id) == missing[5:]
+        rows = session.scalars(select(Descriptor)).all()
+        assert {row.structure_id for row in rows} == set(chosen)
+        for row in rows:
+            expected = asdict(describe(chosen[row.structure_id]))
+            assert {name: getattr(row, name) for name in expected} == expected
+        assert set(descriptors.load_cation_fractions(session, dataset_id)) == set(chosen)
+        embeddings, places = np.arange(15.0).reshape(5, 3), np.arange(10.0).reshape(5, 2)
+        assert not descriptors.has_map(session, dataset_id, "pca")
+        for _ in range(2):
+            descriptors.add_map(session, dataset_id, "pca", chosen, embeddings, places)
+        assert descriptors.has_map(session, dataset_id, "pca")
+        found = descriptors.load_map(session, dataset_id, "pca")
+        assert [(row["x"], row["y"]) for row in found] == [tuple(place) for place in places]
+        flat = session.execute(text("select * from dataset_structure where n_cations is not null")).mappings().all()
+        assert {row["structure_id"] for row in flat} == set(chosen)
+        assert {row["dataset"] for row in flat} == {"sample@1"}
 
 
 def test_the_same_dataset_twice_is_one_and_other_parameters_make_version_two(
@@ -65,7 +126,7 @@ def test_the_same_dataset_twice_is_one_and_other_parameters_make_version_two(
         assert datasets.get_dataset(session, "sample").id == second.id
         assert datasets.get_dataset(session, "sample@1").id == first.id
         # The structures of the second are among those of the first: none is stored twice.
-        assert session.scalar(select(func.count()).select_from(Structure)) == len(curated.structures)
+        assert session.scalar(select(func.count()).select_from(Structure)) == curated.n_kept
 
 
 def test_an_unknown_dataset_is_refused_with_what_there_is(database_url: str, curated: CuratedDataset) -> None:
@@ -162,7 +223,7 @@ def test_a_run_that_starts_again_forgets_the_epochs_of_its_last_try(database_url
 
 
 def test_predictions_and_metrics_read_back_as_they_were(database_url: str, curated: CuratedDataset) -> None:
-    structures = curated.structures[:2]
+    structures = [member.structure for member in islice(curated.iter_members(), 2)]
     with session_scope(database_url) as session:
         cases = [BenchmarkCase(structure, None, {}) for structure in structures]
         dataset_id = datasets.add_dataset(session, PARAMS, curated).id

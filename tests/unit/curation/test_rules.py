@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from heo_core.curation import CuratedDataset, curate
-from heo_core.curation.lemat import Source
-from heo_core.curation.rules import compute_smallest_distance, find_broken_rule, source_of
-from heo_core.params import CurationParams, RuleParams
+from heo_core.curation.distances import compute_smallest_distance, find_close_pairs
+from heo_core.curation.row_batch import RowBatch
+from heo_core.curation.rows import ROW_SCHEMA, make_table, source_of
+from heo_core.curation.rules import LATER_RULES, RULES, check_rows
+from heo_core.curation.sources import Batch, Shard, make_source
+from heo_core.elements import ELEMENT_GROUPS
+from heo_core.params import RULE_PRESETS, CurationParams, ElementGroup, RuleParams
 
 
 def make_row(**changes: Any) -> dict[str, Any]:
@@ -21,6 +31,7 @@ def make_row(**changes: Any) -> dict[str, Any]:
     grid = [[2.1 * i, 2.1 * j, 2.1 * k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
     row: dict[str, Any] = {
         "immutable_id": "mp-1",
+        "nelements": None,
         "lattice_vectors": [[4.2, 0.0, 0.0], [0.0, 4.2, 0.0], [0.0, 0.0, 4.2]],
         "cartesian_site_positions": grid,
         "species_at_sites": ["Mg", "O", "O", "Co", "O", "Ni", "Zn", "O"],
@@ -74,17 +85,111 @@ def replace_species(old: str, new: str) -> list[str]:
     ],
 )
 def test_a_row_is_rejected_by_the_one_rule_that_it_breaks(rule: str | None, changes: dict[str, Any]) -> None:
-    assert find_broken_rule(make_row(**changes), RuleParams()) == rule
+    assert find_broken_rule(make_row(**changes)) == rule
 
 
-def test_rules_follow_their_parameters() -> None:
-    silicate = make_row(species_at_sites=replace_species("Co", "Si"))
-    assert find_broken_rule(silicate, RuleParams(allow_metalloids=True)) is None
-    assert find_broken_rule(make_row(), RuleParams(min_elements=6)) == "too_few_elements"
-    assert find_broken_rule(make_row(), RuleParams(max_n_atoms=7)) == "too_many_atoms"
-    assert find_broken_rule(make_row(), RuleParams(exclude_sources=("mp",))) == "source_excluded"
-    strong = make_row(forces=[[0.0, 0.0, 50.0]] * 8)
-    assert find_broken_rule(strong, RuleParams(max_force_ev_per_ang=None)) is None
+def find_broken_rule(row: dict[str, Any], **params: Any) -> str | None:
+    broken: list[str] = []
+    kept = check_rows(RowBatch(make_table([row])), RuleParams(**params).resolve(), lambda rule, _: broken.append(rule))
+    assert len(kept) + len(broken) == 1
+    return broken[0] if broken else None
+
+
+# Equal shares of four cations: ln 4 = 1.386 R.
+FOUR_CATIONS = make_row()
+SILICATE = make_row(species_at_sites=replace_species("Co", "Si"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "row", "params"),
+    [
+        ("too_few_elements", FOUR_CATIONS, {"min_elements": 6}),
+        (None, SILICATE, {"allow_metalloids": True}),
+        (None, SILICATE, {"only_metals": False}),
+        (None, make_row(species_at_sites=replace_species("Co", "S")), {"only_metals": False}),
+        (None, make_row(species_at_sites=replace_species("O", "Al")), {"require_oxygen": False}),
+        (None, make_row(nperiodic_dimensions=2), {"require_bulk": False}),
+        (None, make_row(energy=None), {"require_energy": False}),
+        ("energy_nan", make_row(energy=math.nan), {"require_energy": False}),
+        (None, make_row(forces=None), {"require_forces": False}),
+        (None, make_row(forces=[]), {"require_forces": False}),
+        ("forces_wrong_length", make_row(forces=[[0.0, 0.0, 0.0]]), {"require_forces": False}),
+        (None, make_row(forces=[[0.0, 0.0, 50.0]] * 8), {"max_force_ev_per_ang": 0}),
+        ("forces_too_large", make_row(forces=[[0.0, 0.0, 3.0]] * 8), {"max_force_ev_per_ang": 2.9}),
+        ("too_many_atoms", FOUR_CATIONS, {"max_n_atoms": 7}),
+        (None, FOUR_CATIONS, {"max_n_atoms": 8}),
+        ("source_excluded", FOUR_CATIONS, {"exclude_sources": ["mp"]}),
+        ("source_excluded", FOUR_CATIONS, {"include_sources": ["agm", "oqmd"]}),
+        (None, FOUR_CATIONS, {"include_sources": ["mp"]}),
+        ("functional_excluded", FOUR_CATIONS, {"functionals": ["pbesol"]}),
+        ("functional_excluded", make_row(functional=None), {"functionals": ["pbe"]}),
+        (None, FOUR_CATIONS, {"functionals": ["PBE"]}),
+        ("too_few_cations", FOUR_CATIONS, {"min_cations": 5}),
+        (None, FOUR_CATIONS, {"min_cations": 4}),
+        ("element_excluded", FOUR_CATIONS, {"exclude_elements": ["Zn"]}),
+        ("element_excluded", make_row(species_at_sites=replace_species("Co", "Pb")), {"exclude_elements": ["toxic"]}),
+        (None, FOUR_CATIONS, {"exclude_elements": ["toxic", "noble_metals"]}),
+        (None, FOUR_CATIONS, {"max_equimolarity_deviation": 0.01}),
+        (
+            "not_equimolar",  # Mg 1/5, Co 2/5, Ni 1/5, Zn 1/5: off 1/4 by 0.15
+            make_row(species_at_sites=["Mg", "O", "Co", "Co", "O", "Ni", "Zn", "O"]),
+            {"max_equimolarity_deviation": 0.14},
+        ),
+        (
+            None,
+            make_row(species_at_sites=["Mg", "O", "Co", "Co", "O", "Ni", "Zn", "O"]),
+            {"max_equimolarity_deviation": 0.16},
+        ),
+        ("entropy_too_low", FOUR_CATIONS, {"min_entropy_r": 1.39, "entropy_of": "pooled"}),
+        (None, FOUR_CATIONS, {"min_entropy_r": 1.38, "entropy_of": "pooled"}),
+        (None, FOUR_CATIONS, {"min_entropy_r": math.log(4), "entropy_of": "pooled"}),
+        ("entropy_too_low", FOUR_CATIONS, {"min_entropy_r": 1.39}),
+        (None, FOUR_CATIONS, {"min_entropy_r": 1.38}),
+        ("atoms_overlap", FOUR_CATIONS, {"min_distance_ang": 2.2}),
+        (None, FOUR_CATIONS, {"min_distance_ang": 2.0}),
+        ("cell_zero_volume", FOUR_CATIONS, {"min_volume_per_atom_ang3": 9.3}),  # 4.2 Å cubed, over 8 atoms, is 9.26
+        (None, FOUR_CATIONS, {"min_volume_per_atom_ang3": 9.2}),
+        ("too_few_elements", FOUR_CATIONS, {"preset": "heo"}),
+        (None, FOUR_CATIONS, {"preset": "quickstart"}),
+    ],
+)
+def test_every_rule_follows_its_own_switch(rule: str | None, row: dict[str, Any], params: dict[str, Any]) -> None:
+    assert find_broken_rule(row, **params) == rule
+
+
+def test_a_row_that_does_not_count_its_elements_is_judged_by_its_species() -> None:
+    assert find_broken_rule(make_row(nelements=None)) is None
+    assert find_broken_rule(make_row(nelements=None), min_elements=6) == "too_few_elements"
+
+
+def test_a_preset_fills_what_is_left_empty_and_nothing_else() -> None:
+    params = RuleParams(preset="heo", min_entropy_r=1.2, max_n_atoms=None).resolve()
+    assert params.min_entropy_r == 1.2
+    assert params.min_cations == RULE_PRESETS["heo"]["min_cations"] == 5
+    assert params.max_n_atoms == 0
+    assert RuleParams.model_validate(params.model_dump(mode="json")) == params == params.resolve()
+    assert RuleParams(preset="heo").min_entropy_r is None  # so that a form shows what the user has chosen
+
+
+def test_every_field_has_a_value_in_every_preset() -> None:
+    for preset, values in RULE_PRESETS.items():
+        assert set(values) == set(RuleParams.model_fields) - {"preset"}
+        assert None not in RuleParams(preset=preset).resolve().model_dump().values()
+
+
+def test_an_unknown_element_to_exclude_is_named_with_what_is_allowed() -> None:
+    with pytest.raises(ValidationError, match="Xx is neither an element nor one of noble_metals, actinides"):
+        RuleParams(exclude_elements=("Xx", "Pb"))
+    assert set(ELEMENT_GROUPS) == set(get_args(ElementGroup))
+
+
+def test_the_documentation_lists_every_rule_in_order() -> None:
+    names = [rule.name for rule in RULES] + list(LATER_RULES)
+    text = (Path(__file__).parents[3] / "docs" / "curation.md").read_text()
+    listed = re.findall(r"^\| `([a-z_]+)` \|", text.partition("## Rules")[2].partition("A **preset**")[0], re.MULTILINE)
+    assert listed == names
+    parameters = set(re.findall(r"`([a-z_0-9]+)`", text))
+    assert set(RuleParams.model_fields) - {"preset"} <= parameters
 
 
 @pytest.mark.parametrize(
@@ -101,23 +206,40 @@ def test_smallest_distance_sees_periodic_images_of_a_skewed_cell() -> None:
     assert compute_smallest_distance(lattice, np.zeros((1, 3))) == pytest.approx(1.0)
 
 
-class Rows:
-    """A source's table that lives in memory."""
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 9), st.floats(0.3, 3.0))
+def test_close_pairs_are_those_that_the_slow_way_finds(seed: int, n_atoms: int, distance: float) -> None:
+    rng = np.random.default_rng(seed)
+    lattices = rng.normal(scale=3.0, size=(6, 3, 3))
+    sizes = rng.integers(1, n_atoms + 1, size=6)
+    positions = [rng.normal(scale=4.0, size=(size, 3)) for size in sizes]
+    found = find_close_pairs(lattices, np.concatenate(positions), sizes, distance)
+    smallest = [compute_smallest_distance(*cell) for cell in zip(lattices, positions, strict=True)]
+    decided = np.abs(np.array(smallest) - distance) > 1e-9
+    assert (found == (np.array(smallest) < distance))[decided].all()
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self.rows = rows
 
+@dataclass(frozen=True)
+class MemoryShard(Shard):
+    """A shard whose rows are given."""
 
-class MemorySource(Source):
-    """A source whose rows are given."""
+    table: pa.Table = field(default_factory=ROW_SCHEMA.empty_table)
 
-    def iter_batches(self) -> Any:
-        yield [dict(row) for row in self.rows.rows]
+    def iter_batches(self, min_elements: int) -> Iterator[Batch]:
+        yield Batch(self.table, self.table.num_rows, pa.array([], pa.string()))
 
 
 def curate_rows(rows: list[dict[str, Any]], **params: Any) -> CuratedDataset:
-    source = MemorySource("memory", "0", None, None, len(rows), "entalpic_fingerprint", Rows(rows))
+    return curate_table(make_table(rows), **params)
+
+
+def curate_table(table: pa.Table, **params: Any) -> CuratedDataset:
+    source = make_source("memory", [MemoryShard("memory", "0", table.num_rows, table=table)], None, None)
     return curate(source, CurationParams(name="test", **params))
+
+
+def list_ids(curated: CuratedDataset) -> list[str]:
+    return [member.structure.immutable_id for member in curated.iter_members()]
 
 
 def make_distinct_rows(count: int) -> list[dict[str, Any]]:
@@ -142,43 +264,139 @@ def test_every_row_is_either_kept_or_counted() -> None:
     ]
     curated = curate_rows(rows)
     counts = {rejection.rule: rejection.n_rejected for rejection in curated.rejections}
-    assert counts == {"duplicate_id": 1, "forces_null": 1, "malformed_row": 1}
-    assert len(curated.structures) + sum(counts.values()) == curated.n_scanned == len(rows)
+    assert counts == {"duplicate_id": 1, "forces_null": 1, "species_missing": 1}
+    assert curated.n_kept == len(list_ids(curated)) == 5
+    assert curated.n_kept + sum(counts.values()) == curated.n_scanned == len(rows)
 
 
 def test_of_two_rows_with_one_fingerprint_the_users_own_stays() -> None:
     curated = curate_rows(
         [make_row(immutable_id="agm7"), make_row(immutable_id="lab-7"), make_row(immutable_id="mp-7")]
     )
-    assert [structure.immutable_id for structure in curated.structures] == ["lab-7"]
+    assert list_ids(curated) == ["lab-7"]
     assert curated.rejections[0].example_ids == ("agm7", "mp-7")
+
+
+def test_duplicates_stay_where_their_rules_are_off() -> None:
+    rows = [make_row(immutable_id="mp-1"), make_row(immutable_id="mp-2"), make_row(immutable_id="mp-2", energy=-1.0)]
+    assert curate_rows(rows).n_kept == 1
+    assert curate_rows(rows, rules={"drop_duplicate_fingerprints": False}).n_kept == 2
+    both_off = {"drop_duplicate_fingerprints": False, "drop_duplicate_ids": False}
+    assert curate_rows(rows, rules=both_off).n_kept == 3
+    again = curate_rows([*rows, rows[0]], rules=both_off)
+    assert again.n_kept == 3
+    assert [(r.rule, r.n_rejected) for r in again.rejections] == [("duplicate_row", 1)]
 
 
 def test_rows_without_fingerprint_are_not_duplicates_of_each_other() -> None:
     rows = [row | {"fingerprint": None} for row in make_distinct_rows(3)]
-    assert len(curate_rows(rows).structures) == 3
+    assert curate_rows(rows).n_kept == 3
 
 
-@settings(max_examples=15)
+def test_rows_without_labels_are_kept_without_them_where_none_are_asked_for() -> None:
+    curated = curate_rows(
+        [make_row(energy=None, forces=None)], rules={"require_energy": False, "require_forces": False}
+    )
+    (member,) = curated.iter_members()
+    assert member.structure.energy_ev is None
+    assert member.structure.forces_ev_per_ang is None
+
+
+@settings(max_examples=15, deadline=None)
 @given(st.permutations(make_distinct_rows(12)))
 def test_the_dataset_does_not_depend_on_the_order_of_rows(rows: list[dict[str, Any]]) -> None:
     expected = curate_rows(make_distinct_rows(12))
     found = curate_rows(rows)
-    assert [s.content_hash for s in found.structures] == [s.content_hash for s in expected.structures]
+    assert found.entries == expected.entries
     assert found.splits == expected.splits
 
 
-junk = st.one_of(
-    st.none(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=3),
-    st.lists(st.one_of(st.none(), st.floats(), st.text(max_size=2), st.lists(st.floats(), max_size=4)), max_size=4),
-)
+def test_copies_off_equilibrium_carry_no_labels_and_are_the_same_every_time() -> None:
+    params = {"off_equilibrium": {"n_copies": 2, "max_structures": 1, "of_split": "train", "strain": 0.1}}
+    members, again = (list(curate_rows(make_distinct_rows(6), **params).iter_members()) for _ in range(2))
+    copies = [member for member in members if member.split == "off_equilibrium"]
+    assert len(copies) == 2
+    assert len(members) == 8
+    parents = {m.structure.content_hash: m for m in members if m.parent_hash is None}
+    for copy in copies:
+        parent = parents[copy.parent_hash or ""]
+        assert parent.split == "train"
+        assert copy.structure.species == parent.structure.species
+        assert copy.structure.energy_ev is copy.structure.forces_ev_per_ang is None
+        assert copy.recipe is not None
+        tensor = np.array(copy.recipe["strain"])
+        assert np.allclose(copy.structure.lattice, parent.structure.lattice @ (np.eye(3) + tensor))
+        assert 0.0 < np.abs(tensor).max() <= 0.1
+    assert [m.structure.content_hash for m in again] == [m.structure.content_hash for m in members]
 
 
-@given(st.sampled_from(sorted(make_row())), junk)
-def test_no_value_of_any_column_crashes_the_scan(column: str, value: Any) -> None:
-    curated = curate_rows([make_row(**{column: value})])
-    assert curated.n_scanned == 1
-    assert len(curated.structures) + sum(r.n_rejected for r in curated.rejections) == 1
+numbers = st.one_of(st.none(), st.floats())
+vectors = st.one_of(st.none(), st.lists(st.one_of(st.none(), st.lists(numbers, max_size=4)), max_size=9))
+JUNK: dict[str, st.SearchStrategy[Any]] = {
+    "immutable_id": st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
+    "nelements": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+    "nperiodic_dimensions": st.one_of(st.none(), st.integers(-128, 127)),
+    "lattice_vectors": vectors,
+    "cartesian_site_positions": vectors,
+    "species_at_sites": st.one_of(
+        st.none(), st.lists(st.one_of(st.none(), st.sampled_from(["O", "Mg", "Xx", "", "\0"])), max_size=9)
+    ),
+    "energy": numbers,
+    "forces": vectors,
+    "stress_tensor": vectors,
+    "functional": st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
+    "fingerprint": st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.fixed_dictionaries({}, optional=JUNK), min_size=1, max_size=4))
+def test_no_value_of_any_column_crashes_the_scan(changes: list[dict[str, Any]]) -> None:
+    assert set(JUNK) == set(ROW_SCHEMA.names)
+    rows = [make_row(**change) for change in changes]
+    curated = curate_rows([*rows, make_row(immutable_id="own-good", fingerprint="good")])
+    assert curated.n_scanned == len(rows) + 1
+    assert curated.n_kept + sum(r.n_rejected for r in curated.rejections) == curated.n_scanned
+    assert "own-good" in list_ids(curated)
+    assert all("\0" not in text for r in curated.rejections for text in r.example_ids)
+
+
+@given(st.binary(max_size=8))
+def test_text_that_is_no_utf8_is_counted_under_a_name_that_can_be_shown(junk: bytes) -> None:
+    table = make_table([make_row(), make_row(fingerprint="f2")])
+    ids = pa.array([junk, b"mp-2"]).view(pa.string())
+    curated = curate_table(table.set_column(0, "immutable_id", ids))
+    assert curated.n_kept + sum(r.n_rejected for r in curated.rejections) == 2
+    assert "mp-2" in list_ids(curated)
+    for rejection in curated.rejections:
+        assert all(text.encode().decode() == text for text in rejection.example_ids)
+
+
+def test_a_scan_that_was_cut_short_goes_on_from_the_shards_that_were_finished(tmp_path: Path) -> None:
+    tables = [make_table(make_distinct_rows(8)[i : i + 4]) for i in (0, 4)]
+    shards = [MemoryShard(f"memory {i}", str(i), 4, table=table) for i, table in enumerate(tables)]
+    broken = [shards[0], BrokenShard("broken", "1", 4)]
+    params = CurationParams(name="test")
+    with pytest.raises(ZeroDivisionError):
+        curate(make_source("memory", broken, None, None), params, folder=tmp_path)
+    # What the first shard held is read from the folder: its rows are gone from the source.
+    emptied = [MemoryShard("memory 0", "0", 4), shards[1]]
+    curated = curate(make_source("memory", emptied, None, None), params, folder=tmp_path)
+    assert sorted(list_ids(curated)) == sorted(f"mp-{i}" for i in range(8))
+
+
+def test_what_reached_the_disk_only_in_part_is_scanned_again(tmp_path: Path) -> None:
+    source = make_source("memory", [MemoryShard("memory", "0", 4, table=make_table(make_distinct_rows(4)))], None, None)
+    curate(source, CurationParams(name="test"), folder=tmp_path)
+    (written,) = tmp_path.glob("*.arrow")
+    written.write_bytes(written.read_bytes()[:-100])
+    curated = curate(source, CurationParams(name="test"), folder=tmp_path)
+    assert curated.n_kept == len(list_ids(curated)) == 4
+
+
+class BrokenShard(MemoryShard):
+    """A shard that breaks after its first rows."""
+
+    def iter_batches(self, min_elements: int) -> Iterator[Batch]:
+        yield Batch(make_table([make_row(immutable_id="lost")]), 1, pa.array([], pa.string()))
+        raise ZeroDivisionError

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from heo_core.curation.split import split_structures
+from heo_core.curation.split import SPLITS, Entry, find_leaks, split_entries
 from heo_core.params import SplitParams
-from heo_core.records import Structure
 
 
-def make_structures(count: int, n_systems: int) -> list[Structure]:
+def make_entries(count: int, n_systems: int) -> list[Entry]:
     metals = [
         "Mg",
         "Ni",
@@ -36,44 +36,93 @@ def make_structures(count: int, n_systems: int) -> list[Structure]:
         "Hf",
         "Y",
     ]
-    rng = np.random.default_rng(1)
-    structures = []
+    entries = []
     for i in range(count):
         system = i % n_systems
-        species = (metals[system % 20], metals[(system // 20 + system + 7) % 20], "O")
-        structures.append(Structure(4 * np.eye(3), rng.random((3, 3)), species, f"mp-{i}", "mp", energy_ev=-float(i)))
-    return structures
+        name = f"{metals[system % 20]}-{metals[(system // 20 + system + 7) % 20]}-O"
+        source = ("mp", "agm", "oqmd")[system % 3]
+        entries.append(Entry(f"hash-{i:04}", f"{source}-{i}", source, f"f{i // 2}", f"{name}{i % 2}", name, 3))
+    return entries
 
 
-@pytest.mark.parametrize("group_by", ["chemical_system", "formula"])
+@pytest.mark.parametrize("group_by", ["chemical_system", "formula", "fingerprint"])
 def test_no_group_stands_in_two_splits(group_by: str) -> None:
-    structures = make_structures(300, 60)
-    splits = split_structures(structures, SplitParams(group_by=group_by))
-    seen = defaultdict(set)
-    for structure, split in zip(structures, splits, strict=True):
-        seen[structure.chemical_system if group_by == "chemical_system" else structure.formula_reduced].add(split)
-    assert all(len(found) == 1 for found in seen.values())
+    entries = make_entries(300, 60)
+    splits = split_entries(entries, SplitParams(group_by=group_by))
+    leaks = {(leak.kind, leak.split, leak.other_split): leak.n_shared for leak in find_leaks(entries, splits)}
+    assert [
+        leaks[group_by, *pair] for pair in (("train", "test"), ("train", "validation"), ("validation", "test"))
+    ] == [
+        0,
+        0,
+        0,
+    ]
 
 
-def test_shares_are_kept_within_one_group() -> None:
-    counts = Counter(split_structures(make_structures(300, 60), SplitParams()))
-    # 60 systems of 5 structures: no split is off by more than one system.
-    assert abs(counts["train"] - 210) <= 5
-    assert abs(counts["validation"] - 45) <= 5
-    assert abs(counts["test"] - 45) <= 5
+@pytest.mark.parametrize("stratify", [True, False])
+def test_shares_are_kept_within_one_group(stratify: bool) -> None:
+    counts = Counter(split_entries(make_entries(300, 60), SplitParams(stratify=stratify)))
+    # 60 systems of 5 structures: no split is off by more than one system for each of the three sources.
+    most = 15 if stratify else 5
+    assert abs(counts["train"] - 210) <= most
+    assert abs(counts["validation"] - 60) <= most
+    assert abs(counts["test"] - 30) <= most
 
 
-def test_the_split_does_not_depend_on_the_order_of_structures() -> None:
-    structures = make_structures(100, 40)
-    expected = dict(zip([s.content_hash for s in structures], split_structures(structures, SplitParams()), strict=True))
-    backwards = structures[::-1]
-    found = dict(zip([s.content_hash for s in backwards], split_structures(backwards, SplitParams()), strict=True))
-    assert found == expected
+def test_each_source_is_shared_out_alike() -> None:
+    entries = make_entries(900, 180)
+    splits = split_entries(entries, SplitParams())
+    for source in ("mp", "agm", "oqmd"):
+        counts = Counter(split for entry, split in zip(entries, splits, strict=True) if entry.source == source)
+        assert abs(counts["train"] / 300 - 0.7) < 0.02
+        assert abs(counts["validation"] / 300 - 0.2) < 0.02
+        assert abs(counts["test"] / 300 - 0.1) < 0.02
+
+
+def test_the_split_does_not_depend_on_the_order_of_entries() -> None:
+    entries = make_entries(100, 40)
+    expected = dict(zip(entries, split_entries(entries, SplitParams()), strict=True))
+    backwards = entries[::-1]
+    assert dict(zip(backwards, split_entries(backwards, SplitParams()), strict=True)) == expected
 
 
 def test_another_seed_gives_another_split() -> None:
-    structures = make_structures(100, 40)
-    assert split_structures(structures, SplitParams(seed=0)) != split_structures(structures, SplitParams(seed=1))
+    entries = make_entries(100, 40)
+    assert split_entries(entries, SplitParams(seed=0)) != split_entries(entries, SplitParams(seed=1))
+
+
+def test_a_random_split_leaks_and_the_leak_is_measured() -> None:
+    # Ten structures of one formula: whatever the seed, some are in each split.
+    entries = [Entry(f"h{i}", f"mp-{i}", "mp", None, "MgO", "Mg-O", 2) for i in range(10)]
+    splits = split_entries(entries, SplitParams(group_by="none"))
+    counts = Counter(splits)
+    assert counts == {"train": 7, "validation": 2, "test": 1}
+    leaks = [leak for leak in find_leaks(entries, splits) if leak.kind == "formula"]
+    assert {(leak.split, leak.other_split): leak.n_structures for leak in leaks} == {
+        ("train", "validation"): 2,
+        ("train", "test"): 1,
+        ("validation", "test"): 1,
+    }
+    assert all(leak.n_shared == 1 and leak.examples == ("MgO",) for leak in leaks)
+    # Structures without a fingerprint share none.
+    assert all(leak.n_shared == 0 for leak in find_leaks(entries, splits) if leak.kind == "fingerprint")
+
+
+def test_no_entries_give_no_splits_and_no_leaks() -> None:
+    assert split_entries([], SplitParams()) == ()
+    assert {leak.n_shared for leak in find_leaks([], [])} == {0}
+    assert len(find_leaks([], [])) == 9
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=40), st.integers(0, 5))
+def test_every_entry_gets_one_split(kinds: list[tuple[int, int]], seed: int) -> None:
+    entries = [
+        Entry(f"h{i}", f"mp-{i}", f"source{source}", None, f"F{group}", f"S{group}", source)
+        for i, (group, source) in enumerate(kinds)
+    ]
+    splits = split_entries(entries, SplitParams(seed=seed))
+    assert len(splits) == len(entries)
+    assert set(splits) <= set(SPLITS)
 
 
 def test_fractions_must_sum_to_one() -> None:
