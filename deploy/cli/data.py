@@ -97,7 +97,7 @@ def list_models(as_json: Json = False) -> None:
 @models_app.command("add")
 def add_model(
     path: Annotated[Path, typer.Argument(help="A MACE .model file.")],
-    name: Annotated[str | None, typer.Option(help="Name to register it under. [default: the file's name]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name to register it under.", show_default="the file's name")] = None,
     as_json: Json = False,
 ) -> None:
     """Register a MACE model file of your own, after checking that it is one; nothing else in the file is run."""

@@ -57,7 +57,7 @@ def curate(
         ),
     ] = None,
     revision: Annotated[
-        str | None, typer.Option(help="Commit of the Hub dataset. [default: the newest, which is stored]")
+        str | None, typer.Option(help="Commit of the Hub dataset.", show_default="the newest, which is stored")
     ] = None,
     set_: Set = None,
     as_json: Json = False,
@@ -79,14 +79,16 @@ def curate(
 
 
 def finetune(
-    dataset: Annotated[str | None, typer.Option(help="NAME or NAME@VERSION of a dataset. [default: sample]")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="NAME or NAME@VERSION of a dataset.", show_default="sample")
+    ] = None,
     foundation: Annotated[
         str | None,
         typer.Option(
-            help="heo-mini, mace-mp:small|medium|large, file:PATH, or a registered model. [default: heo-mini]"
+            help="heo-mini, mace-mp:small|medium|large, file:PATH, or a registered model.", show_default="heo-mini"
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the new model. [default: FOUNDATION-DATASET]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new model.", show_default="FOUNDATION-DATASET")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     set_: Set = None,
     as_json: Json = False,
@@ -113,15 +115,16 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--model",
-            help="Model to evaluate, the one to compare with first. [default: the newest finetuned one and its parent]",
+            help="Model to evaluate, the one to compare with first.",
+            show_default="the newest finetuned one and its parent",
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Dataset to test on. [default: the one the model was trained on]")
+        str | None, typer.Option(help="Dataset to test on.", show_default="the one the model was trained on")
     ] = None,
     benchmarks: Annotated[
         list[str] | None,
-        typer.Option("--benchmark", help="energy-forces, rattle-relax or substitution-relax. [default: all]"),
+        typer.Option("--benchmark", help="energy-forces, rattle-relax or substitution-relax.", show_default="all"),
     ] = None,
     set_: Set = None,
     as_json: Json = False,
@@ -146,10 +149,11 @@ def report(
         list[str] | None,
         typer.Option(
             "--model",
-            help="Model to show, the one to compare with first. [default: the newest finetuned one and its parent]",
+            help="Model to show, the one to compare with first.",
+            show_default="the newest finetuned one and its parent",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the page. [default: report]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the page.", show_default="report")] = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -169,9 +173,9 @@ def report(
 
 
 def pipeline(
-    source: Annotated[str | None, typer.Option(help="As for curate. [default: sample]")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the dataset. [default: sample]")] = None,
-    foundation: Annotated[str | None, typer.Option(help="As for finetune. [default: heo-mini]")] = None,
+    source: Annotated[str | None, typer.Option(help="As for curate.", show_default="sample")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the dataset.", show_default="sample")] = None,
+    foundation: Annotated[str | None, typer.Option(help="As for finetune.", show_default="heo-mini")] = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:

@@ -23,6 +23,7 @@ from heo_core.errors import SourceError
 from heo_core.params import HUB_DATASET
 
 if TYPE_CHECKING:
+    from huggingface_hub import DatasetCard
     from pyarrow.parquet import FileMetaData
 
 LICENCE = "CC-BY-4.0"
@@ -109,28 +110,41 @@ def list_parquet_files(path: Path, config: str | None = None) -> list[Path]:
     """List the parquet file itself, or those of a folder; of a copy of the Hub's repository, those of one config."""
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
-    if config and is_copy_of_hub(path):
+    if config and _read_configs(path):
         return _list_config_files(path, config)
     return sorted(path.rglob("*.parquet"))
 
 
-def is_copy_of_hub(folder: Path) -> bool:
-    """Whether a folder is laid out as a Hub repository: a README.md whose header names configs."""
-    return bool(_read_configs(folder))
+def find_credit(path: Path) -> tuple[str | None, str | None]:
+    """Find licence and citation of a copy of LeMat-Bulk's repository; of another one, the licence it names itself."""
+    card = _read_card(path)
+    if card is None or not card.data.get("configs"):
+        return None, None
+    if HUB_DATASET.partition("/")[2] in card.content:
+        return LICENCE, CITATION
+    licence = card.data.get("license")
+    return str(licence) if licence else None, None
 
 
-def _read_configs(folder: Path) -> dict[str, Any]:
-    """Configs that the header of a README.md names, each with its data files as they stand there."""
+def _read_card(folder: Path) -> DatasetCard | None:
+    """README.md of a folder that is laid out as a Hub repository; None where there is none to be read."""
     readme = folder / "README.md"
     if not readme.is_file():
-        return {}
+        return None
     import yaml  # type: ignore[import-untyped]
     from huggingface_hub import DatasetCard
 
     try:
-        configs = DatasetCard.load(readme, ignore_metadata_errors=True).data.get("configs")
+        card: DatasetCard = DatasetCard.load(readme, ignore_metadata_errors=True)
     except (ValueError, OSError, yaml.YAMLError):
-        return {}
+        return None
+    return card
+
+
+def _read_configs(folder: Path) -> dict[str, Any]:
+    """Configs that the header of a README.md names, each with its data files as they stand there."""
+    card = _read_card(folder)
+    configs = card.data.get("configs") if card else None
     entries = configs if isinstance(configs, list) else []
     return {
         str(entry["config_name"]): entry.get("data_files")

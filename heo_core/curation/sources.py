@@ -111,8 +111,8 @@ def _open_path(path: Path, params: CurationParams) -> Source:
         )
     if parquet:
         shards: list[Shard] = list(lemat.open_files(parquet))
-        if path.is_dir() and lemat.is_copy_of_hub(path):
-            licence, citation = licence or lemat.LICENCE, citation or lemat.CITATION
+        found = lemat.find_credit(path)
+        licence, citation = licence or found[0], citation or found[1]
     elif labelled:
         root = path if path.is_dir() else path.parent
         shards = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,9 +15,13 @@ import psutil
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
 
 from db import datasets, evaluations
 from db.engine import get_engine, session_scope
+from db.schema import Dataset
+from flows.settings import load_settings
 from heo_core.assets import SAMPLE_DIR
 from heo_core.errors import InputError
 from heo_core.evaluation.energy_forces import compute_metrics
@@ -74,6 +79,66 @@ def test_curating_twice_finds_the_same_dataset(home: Path, small: CurationParams
         "select n_kept, (select sum(n_rejected) from dataset_rejection), n_scanned from dataset",
     )
     assert kept + rejected == scanned == 120
+
+
+def test_a_curation_that_was_killed_goes_on_from_the_files_it_had_read(
+    home: Path, tmp_path: Path, database_url: str, prefect_api_url: str
+) -> None:
+    from flows.curate import curate
+
+    source = tmp_path / "shards"
+    source.mkdir()
+    table = pq.read_table(SAMPLE_DIR / "train-00000-of-00001.parquet")
+    for i in range(60):
+        pq.write_table(table.slice(i * 9, 9), source / f"train-{i:02}.parquet")
+    params = CurationParams(name="killed", source=str(source))
+    code = (
+        "from flows.curate import curate; from heo_core.params import CurationParams;"
+        f"curate(CurationParams.model_validate_json({params.model_dump_json()!r}))"
+    )
+    environment = {**os.environ, "PREFECT_API_URL": prefect_api_url, "PREFECT_HOME": str(home / "prefect")}
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
+    folder = home / "work" / "curation" / "killed"
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 3 <= len(list(folder.glob("*.json"))) < 60
+    assert query(database_url, "select count(*) from dataset") == [(0,)]
+    curate(params)
+    assert not folder.exists()
+    undisturbed = params.model_copy(update={"name": "undisturbed"})
+    curate(undisturbed)
+    killed, other = query(database_url, "select content_hash, n_scanned, n_kept from dataset order by name")
+    assert killed == other
+    assert query(database_url, "select count(*) from structure") == [(killed[2],)]
+    assert query(database_url, "select count(*) from descriptor") == [(killed[2],)]
+
+
+def test_a_dataset_is_exported_and_curated_back_as_it_was(home: Path, small: CurationParams, tmp_path: Path) -> None:
+    from deploy.cli.main import app
+    from flows.curate import curate
+
+    curate(small)
+    out = tmp_path / "out"
+    out.mkdir()
+    for file_format in ("extxyz", "parquet", "ase-db"):
+        options = ["dataset", "export", "small", "--format", file_format, "--out", str(out)]
+        result = CliRunner().invoke(app, options)
+        assert result.exit_code == 0, result.output
+    for file in out.iterdir():
+        again = CurationParams(name=f"again-{file.suffix[1:]}", source=str(file), rules=small.rules, split=small.split)
+        curate(again)
+    result = CliRunner().invoke(app, ["dataset", "list", "--json"])
+    assert len({row["kept"] for row in json.loads(result.output)}) == 1
+    with session_scope(load_settings().resolve_database_url()) as session:
+        hashes = {row.content_hash for row in session.scalars(select(Dataset))}
+    assert len(hashes) == 1
+
+    refused = CliRunner().invoke(app, ["dataset", "export", "small", "--split", "off_equilibrium", "--out", str(out)])
+    assert refused.exit_code == 2
+    assert "small has no structures in off_equilibrium; allowed: train, " in refused.output
 
 
 def test_an_evaluation_that_was_killed_goes_on_where_it_stopped(

@@ -331,3 +331,14 @@ def test_the_same_rows_in_other_files_are_another_revision_and_under_other_names
     )
     assert first != other
     assert first == renamed
+
+
+def test_a_copy_of_another_repository_is_not_taken_for_lemat_bulk(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    pq.write_table(pq.read_table(SAMPLE_FILE).slice(0, 5), tmp_path / "data" / "train-0.parquet")
+    header = "---\nlicense: mit\nconfigs:\n- config_name: compatible_pbe\n  data_files: data/*.parquet\n---\n"
+    for title, licence in (("# My oxides", "mit"), ("# LeMat-Bulk, a copy", "CC-BY-4.0")):
+        (tmp_path / "README.md").write_text(header + title)
+        source = open_source(CurationParams(name="a", source=str(tmp_path)))
+        assert source.licence == licence
+        assert (source.citation is None) == (licence == "mit")
