@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -18,6 +18,7 @@ from db.schema import (
     BenchmarkCase,
     Comparison,
     Dataset,
+    DatasetMap,
     DatasetMember,
     EpochMetric,
     Evaluation,
@@ -38,6 +39,8 @@ _DFT_FUNCTIONALS = frozenset({"pbe", "pbesol", "scan", "r2scan", "pbe+u", "lda"}
 
 # Force components shown a model: enough to see the cloud, few enough for the page.
 _MAX_COMPONENTS = 4000
+# Copies off equilibrium carry no labels and stand in no comparison of splits.
+_IS_CURATED = DatasetMember.split != "off_equilibrium"
 
 
 def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
@@ -135,7 +138,7 @@ def _model_row(session: Session, row: ModelVersion, *, is_baseline: bool) -> dic
 def _load_dataset(session: Session, dataset_id: int) -> dict[str, Any]:
     row = session.get_one(Dataset, dataset_id)
     query = select(Structure.functional).join(DatasetMember, DatasetMember.structure_id == Structure.id)
-    found = session.scalars(query.where(DatasetMember.dataset_id == dataset_id).distinct())
+    found = session.scalars(query.where(DatasetMember.dataset_id == dataset_id, _IS_CURATED).distinct())
     functionals = sorted(functional or "not stated" for functional in found)
     return {
         "label": label(row),
@@ -158,6 +161,9 @@ def _judge_labels(functionals: list[str]) -> str:
 
 
 def _load_structures(session: Session, dataset_id: int) -> list[dict[str, Any]]:
+    # Of two pictures the later name in the alphabet: umap before pca.
+    method = session.scalar(select(func.max(DatasetMap.method)).where(DatasetMap.dataset_id == dataset_id))
+    places = select(DatasetMap).where(DatasetMap.dataset_id == dataset_id, DatasetMap.method == method).subquery()
     query = (
         select(
             Structure.id.label("structure_id"),
@@ -172,9 +178,13 @@ def _load_structures(session: Session, dataset_id: int) -> list[dict[str, Any]]:
             (Structure.energy_ev / Structure.n_atoms).label("energy_ev_per_atom"),
             Structure.fmax_ev_per_ang,
             Structure.volume_per_atom_ang3,
+            places.c.method.label("map_method"),
+            places.c.x.label("map_x"),
+            places.c.y.label("map_y"),
         )
         .join(DatasetMember, DatasetMember.structure_id == Structure.id)
-        .where(DatasetMember.dataset_id == dataset_id)
+        .outerjoin(places, places.c.structure_id == Structure.id)
+        .where(DatasetMember.dataset_id == dataset_id, _IS_CURATED)
         .order_by(Structure.immutable_id)
     )
     return [dict(row) for row in session.execute(query).mappings()]

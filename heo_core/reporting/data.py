@@ -37,6 +37,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "energy_ev_per_atom",
         "fmax_ev_per_ang",
         "volume_per_atom_ang3",
+        "map_method",
+        "map_x",
+        "map_y",
     ),
     "training_runs": (
         "label",

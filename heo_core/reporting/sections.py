@@ -571,6 +571,8 @@ def _build_dataset(data: ReportData) -> Section:
     if len(data.structures):
         blocks.append(Panels([_make_element_panel(data.structures)], size="wide"))
         blocks.append(Panels(_make_composition_panels(data.structures), size="small"))
+        if data.structures["map_x"].notna().any():
+            blocks.append(Panels([_make_map_panel(data.structures)], size="full"))
     else:
         blocks.append(Missing("The structures of the dataset are not in the database.", "heo curate"))
     if len(data.splits):
@@ -626,6 +628,15 @@ def _make_composition_panels(structures: pd.DataFrame) -> list[Panel]:
         figure = figures.plot_reference_forces(structures)
         panels.append(Panel("reference-forces", "Largest reference forces.", f"By split.{relaxed}", figure, height=300))
     return panels
+
+
+def _make_map_panel(structures: pd.DataFrame) -> Panel:
+    method = str(structures["map_method"].dropna().iloc[0]).upper()
+    caption = (
+        f"Near means alike: mean magpie vectors of the elements, brought to two dimensions by {method}. Where the test "
+        "split stands apart from the training split, a test error tells of new chemistry."
+    )
+    return Panel("map", "Chemistry of the dataset.", caption, figures.plot_map(structures), height=430)
 
 
 def _make_split_table(splits: pd.DataFrame) -> Table:

@@ -11,7 +11,16 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from heo_core.reporting.elements import N_COLUMNS, N_ROWS, POSITIONS
-from heo_core.reporting.figures.canvas import by_split, make_figure, make_layout, with_numbers
+from heo_core.reporting.figures.canvas import (
+    HOVER_ID,
+    by_split,
+    hover_ids,
+    make_figure,
+    make_layout,
+    spread_places,
+    to_array,
+    with_numbers,
+)
 from heo_core.reporting.palette import INK, MUTED, SEQUENTIAL, SPLIT_COLOURS, plain
 
 _SMALLEST_FORCE_MEV = 0.1
@@ -125,6 +134,25 @@ def plot_reference_forces(structures: pd.DataFrame, end_point_fmax: float = 0.05
     ticks = range(-1, int(last) + 1)
     figure.update_xaxes(tickvals=list(ticks), ticktext=["≤ 0.1" if tick == -1 else f"{10**tick:g}" for tick in ticks])
     figure.add_vline(x=float(np.log10(end_point_fmax * 1000)), line={"color": INK, "width": 1, "dash": "dot"})
+    return figure
+
+
+def plot_map(structures: pd.DataFrame) -> go.Figure:
+    """Each structure where its composition stands among the others; axes have no meaning of their own."""
+    figure = make_figure("First coordinate, no unit", "Second coordinate, no unit")
+    placed = with_numbers(structures, "map_x", "map_y")
+    for split, rows in by_split(placed.iloc[spread_places(len(placed))]):
+        figure.add_scatter(
+            x=to_array(rows["map_x"]),
+            y=to_array(rows["map_y"]),
+            mode="markers",
+            name=plain(split),
+            marker={"color": SPLIT_COLOURS.get(split, MUTED), "size": 5, "line": {"width": 0.4, "color": "#FFFFFF"}},
+            customdata=hover_ids(rows),
+            hovertemplate=f"{HOVER_ID}<extra>{plain(split)}</extra>",
+        )
+    figure.update_xaxes(showticklabels=False, ticks="")
+    figure.update_yaxes(showticklabels=False, ticks="")
     return figure
 
 

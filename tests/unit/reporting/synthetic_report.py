@@ -128,6 +128,9 @@ def _structures(rng, n, n_test):
                 "energy_ev_per_atom": float(rng.normal(-6.5, 0.7)),
                 "fmax_ev_per_ang": float(10 ** rng.normal(-0.6, 0.8)),
                 "volume_per_atom_ang3": float(rng.normal(11, 1)),
+                "map_method": "pca",
+                "map_x": float(rng.normal()),
+                "map_y": float(rng.normal()),
             }
         )
     return make_frame("structures", rows)

@@ -52,6 +52,7 @@ def draw_all(data, styles):
         "composition": figures.plot_composition(data.structures),
         "sizes": figures.plot_cell_sizes(data.structures),
         "forces": figures.plot_reference_forces(data.structures),
+        "map": figures.plot_map(data.structures),
     }
 
 
@@ -68,7 +69,7 @@ def test_every_axis_that_is_shown_has_a_title_and_quantities_have_units(report, 
         x, y = figure.layout.xaxis.title.text, figure.layout.yaxis.title.text
         assert x, name
         assert y or name == "rejections", name
-        assert any(unit in f"{x}{y}" for unit in units) or name in ("rejections", "composition", "sizes"), name
+        assert any(unit in f"{x}{y}" for unit in units) or name in ("rejections", "composition", "sizes", "map"), name
 
 
 def test_a_model_has_one_colour_in_all_figures(report, styles):
@@ -256,6 +257,14 @@ def test_rejections_are_sorted_and_counted(report):
 @pytest.mark.parametrize("plot", [figures.plot_composition, figures.plot_cell_sizes, figures.plot_reference_forces])
 def test_histograms_hold_every_structure(report, plot):
     assert sum(sum(trace.y) for trace in plot(report.structures).data) == len(report.structures)
+
+
+def test_the_map_shows_every_structure_that_has_a_place(report):
+    structures = report.structures.copy()
+    structures.loc[structures.index[:7], "map_x"] = None
+    drawn = figures.plot_map(structures).data
+    assert sum(len(trace.x) for trace in drawn) == len(structures) - 7
+    assert [trace.name for trace in drawn] == ["train", "validation", "test"]
 
 
 def test_plain_text_cannot_be_markup_nor_a_template():
