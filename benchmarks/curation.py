@@ -1,6 +1,6 @@
 """How fast and in how little memory curation scans LeMat-Bulk, as ratios measured in one run.
 
-    python benchmarks/curation.py [--rows DIR] [--n-rows 300000] [--rounds 7]
+    python benchmarks/curation.py [--rows DIR] [--n-rows 300000] [--rounds 5]
 
 Builds rows in LeMat-Bulk's schema from those of DIR (default: `../shared/data/lemat_like`, else the bundled sample),
 2 % of them with five or more elements, and reads them in four ways, in turn, several rounds:
@@ -121,16 +121,14 @@ SOURCES = {}
 
 
 def time_ways(folder: Path, rounds: int) -> dict[str, float]:
-    """Return the fastest round of each way, s; the origin's is run twice only."""
+    """Return the fastest round of each way, s."""
     SOURCES[folder] = open_source(CurationParams(name="benchmark", source=str(folder)))
     found = {name: way(folder) for name, way in WAYS.items()}  # the first round pays for imports
     if len(set(found.values())) != 1:
         raise SystemExit(f"the ways do not agree on the rows with {MIN_ELEMENTS} elements: {found}")
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    for i in range(rounds):
+    for _ in range(rounds):
         for name, way in WAYS.items():
-            if name == "origin" and i > 1:
-                continue
             begin = time.perf_counter()
             way(folder)
             seconds[name].append(time.perf_counter() - begin)
@@ -160,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=SHARED_ROWS if SHARED_ROWS.exists() else SAMPLE_DIR)
     parser.add_argument("--n-rows", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows-per-group", type=int, default=ROWS_PER_GROUP, help="rows of a parquet row group")
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()

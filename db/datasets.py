@@ -18,7 +18,9 @@ from db.schema import Structure as StructureRow
 from db.structures import add_structures, to_record
 from db.versions import add_version, get_version, label
 from heo_core.curation import CuratedDataset, Member
-from heo_core.params import CurationParams, hash_json
+from heo_core.curation.rules import RULE_DESCRIPTIONS
+from heo_core.curation.scan import RULES_VERSION
+from heo_core.params import RULE_PRESETS, CurationParams, hash_json
 from heo_core.records import Structure
 
 _MEMBERS_PER_COPY = 2000
@@ -26,9 +28,11 @@ _MEMBERS_PER_COPY = 2000
 
 def make_key(params: CurationParams, source_revision: str) -> str:
     """Return what makes a dataset this one: its parameters and what its source held."""
-    # A picture of the dataset changes nothing in it.
-    content = params.resolve().model_dump(mode="json", exclude={"map"})
-    return hash_json({"params": content, "source_revision": source_revision})
+    # What a preset fills in counts, not its name; and a picture of the dataset changes nothing in it.
+    content = params.resolve().model_dump(mode="json", exclude={"map": True, "rules": {"preset"}})
+    if not params.off_equilibrium.n_copies:
+        del content["off_equilibrium"]
+    return hash_json({"params": content, "rules_version": RULES_VERSION, "source_revision": source_revision})
 
 
 def find_dataset(session: Session, params: CurationParams, source_revision: str) -> Dataset | None:
@@ -172,7 +176,15 @@ def list_rejections(session: Session, dataset_id: int) -> list[dict[str, Any]]:
     """Rows that each rule left out, most first."""
     query = select(DatasetRejection).where(DatasetRejection.dataset_id == dataset_id)
     rows = session.scalars(query.order_by(DatasetRejection.n_rejected.desc(), DatasetRejection.rule))
-    return [{"rule": r.rule, "n_rejected": r.n_rejected, "example_ids": r.example_ids} for r in rows]
+    return [
+        {
+            "rule": r.rule,
+            "n_rejected": r.n_rejected,
+            "left_out_for": RULE_DESCRIPTIONS.get(r.rule, ""),
+            "example_ids": r.example_ids,
+        }
+        for r in rows
+    ]
 
 
 def list_leaks(session: Session, dataset_id: int) -> list[dict[str, Any]]:
@@ -210,6 +222,18 @@ def count_sources(session: Session, dataset_id: int) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in session.execute(query)]
 
 
+def _list_rules(stored: dict[str, Any]) -> str:
+    """Preset, and what was changed in it."""
+    preset = RULE_PRESETS.get(stored.get("preset", ""), {})
+    same = {name: list(value) if isinstance(value, tuple) else value for name, value in preset.items()}
+    changed = {name: value for name, value in stored.items() if name != "preset" and value != same.get(name, ...)}
+    return f"preset {stored.get('preset', 'unknown')}" + (f", {_list_fields(changed)}" if changed else "")
+
+
+def _list_fields(stored: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in stored.items())
+
+
 def summarise(session: Session, dataset_id: int) -> dict[str, Any]:
     """Return what there is to know of a dataset: source, counts, splits, rejections."""
     dataset = get_dataset_by_id(session, dataset_id)
@@ -219,6 +243,8 @@ def summarise(session: Session, dataset_id: int) -> dict[str, Any]:
         "revision": dataset.source_revision,
         "licence": dataset.licence,
         "citation": dataset.citation,
+        "rules": _list_rules(dataset.params["rules"]),
+        "split": _list_fields(dataset.params["split"]),
         "scanned": dataset.n_scanned,
         "kept": dataset.n_kept,
         "splits": count_splits(session, dataset_id),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, cast
+from typing import cast
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete, exists, select
 from sqlalchemy.orm import Session
 
 from db.bulk import copy_rows
@@ -18,15 +18,13 @@ from heo_core.records import Array
 
 def list_undescribed(session: Session, dataset_id: int) -> list[int]:
     """Ids of a dataset's structures that have no descriptors yet, in order."""
-    described = select(Descriptor.structure_id)
-    query = select(DatasetMember.structure_id).where(
-        DatasetMember.dataset_id == dataset_id, DatasetMember.structure_id.not_in(described)
-    )
+    described = exists().where(Descriptor.structure_id == DatasetMember.structure_id)
+    query = select(DatasetMember.structure_id).where(DatasetMember.dataset_id == dataset_id, ~described)
     return list(session.scalars(query.order_by(DatasetMember.structure_id)))
 
 
 def add_descriptors(session: Session, described: Mapping[int, Descriptors]) -> None:
-    """Store the descriptors of structures, by id; those that another process has stored meanwhile stay."""
+    """Store the descriptors of structures, by id; those that are there stay. One writer at a time: hold a lock."""
     present = set(session.scalars(select(Descriptor.structure_id).where(Descriptor.structure_id.in_(described))))
     rows = (
         (structure_id, *(Jsonb(value) if isinstance(value, dict) else value for value in asdict(descriptors).values()))
@@ -65,18 +63,3 @@ def add_map(
     )
     columns = ("dataset_id", "structure_id", "method", "x", "y", "embedding")
     copy_rows(session, cast("Table", DatasetMap.__table__), columns, rows)
-
-
-def load_map(session: Session, dataset_id: int, method: str) -> Sequence[Mapping[str, Any]]:
-    """Return the picture as rows of structure_id, split, x and y."""
-    query = (
-        select(DatasetMap.structure_id, DatasetMember.split, DatasetMap.x, DatasetMap.y)
-        .join(
-            DatasetMember,
-            (DatasetMember.dataset_id == DatasetMap.dataset_id)
-            & (DatasetMember.structure_id == DatasetMap.structure_id),
-        )
-        .where(DatasetMap.dataset_id == dataset_id, DatasetMap.method == method)
-        .order_by(DatasetMap.structure_id)
-    )
-    return [dict(row) for row in session.execute(query).mappings()]

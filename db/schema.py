@@ -159,8 +159,8 @@ class DatasetLeak(Base):
 
     dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True, comment="formula, chemical_system or fingerprint")
-    split: Mapped[str] = mapped_column(primary_key=True)
-    other_split: Mapped[str] = mapped_column(primary_key=True)
+    split: Mapped[str] = mapped_column(primary_key=True, comment="train or validation")
+    other_split: Mapped[str] = mapped_column(primary_key=True, comment="validation or test")
     n_shared: Mapped[int] = mapped_column(comment="formulas, systems or fingerprints that stand in both")
     n_structures: Mapped[int] = mapped_column(comment="structures of other_split that have one of them")
     examples: Mapped[list[str]] = mapped_column(comment="a few of those shared")
@@ -179,7 +179,7 @@ class Descriptor(Base):
     entropy_sublattice_r: Mapped[float] = mapped_column(
         comment="the same per site of the most disordered cation sublattice, in R"
     )
-    entropy_per_formula_r: Mapped[float] = mapped_column(
+    entropy_per_formula_r: Mapped[float | None] = mapped_column(
         comment="sum over cation sublattices, per formula unit of the parent crystal, in R"
     )
     equimolarity_deviation: Mapped[float] = mapped_column(comment="largest departure of a cation's share from 1/n")
@@ -207,7 +207,7 @@ class DatasetMap(Base):
     x: Mapped[float] = mapped_column(comment="no unit")
     y: Mapped[float] = mapped_column(comment="no unit")
     embedding: Mapped[list[float]] = mapped_column(
-        comment="mean magpie vector of the composition, standardised over the dataset"
+        comment="mean magpie vector of the cations, standardised over the dataset"
     )
 
 

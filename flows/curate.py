@@ -50,6 +50,8 @@ def store_dataset(params: CurationParams) -> int:
         with session_scope(url) as session:
             dataset = datasets.add_dataset(session, params, curated)
             reference, dataset_id = label(dataset), dataset.id
+        if not curated.n_kept:
+            logger.warning("no row was kept; 'heo dataset show %s' says which rules left them out", reference)
         logger.info("stored dataset %s: kept %d of %d rows", reference, curated.n_kept, curated.n_scanned)
         shutil.rmtree(folder, ignore_errors=True)
         return dataset_id
@@ -64,7 +66,8 @@ def _describe_progress(state: Progress) -> str:
 def describe_structures(dataset_id: int) -> None:
     """Compute and store composition and symmetry of every structure that has none yet, some at a time."""
     url = load_settings().resolve_database_url()
-    with exclusive(url, f"descriptors:{dataset_id}"):
+    # One lock for all datasets: they share structures.
+    with exclusive(url, "descriptors"):
         with session_scope(url) as session:
             missing = descriptors.list_undescribed(session, dataset_id)
         if not missing:
@@ -74,7 +77,9 @@ def describe_structures(dataset_id: int) -> None:
         for chunk in batched(missing, _STRUCTURES_PER_COMMIT):
             with session_scope(url) as session:
                 structures = load_structures(session, chunk)
-                descriptors.add_descriptors(session, {i: describe(structures[i]) for i in chunk})
+            described = {i: describe(structures[i]) for i in chunk}
+            with session_scope(url) as session:
+                descriptors.add_descriptors(session, described)
             done += len(chunk)
             progress.update(done)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 _SECONDS_BETWEEN_UPDATES = 2.0
@@ -30,7 +32,11 @@ class ProgressReporter:
         line = f"{self._what}: {done}{f' of {self._total}' if self._total else ''}{f', {note}' if note else ''}"
         get_run_logger().info(line)
         progress = 100.0 * done / self._total if self._total else 0.0
-        update_progress_artifact(artifact_id=self._artifact_id, progress=min(progress, 100.0), description=line)
+        try:
+            update_progress_artifact(artifact_id=self._artifact_id, progress=min(progress, 100.0), description=line)
+        except (httpx.HTTPError, PrefectException) as exc:
+            # A server that cannot be told how far the work is must not end the work.
+            get_run_logger().warning("progress not shown: %s", exc)
 
     def finish(self, done: int, note: str = "") -> None:
         """Say that all is done, also where the number was not known before."""

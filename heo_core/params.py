@@ -85,7 +85,7 @@ _ORIGIN: dict[str, Any] = _QUALITY | {
     "min_cations": 0,
     "max_equimolarity_deviation": 0.0,
     "min_entropy_r": 0.0,
-    "entropy_of": "pooled",
+    "entropy_of": "either",
 }
 RULE_PRESETS: dict[str, dict[str, Any]] = {
     "origin": _ORIGIN,
@@ -93,8 +93,8 @@ RULE_PRESETS: dict[str, dict[str, Any]] = {
     "quickstart": _ORIGIN | {"max_n_atoms": 64},
 }
 """origin: what the origin project called an HEO (oxygen, at least five elements, all others metals, forces present).
-heo: at least five cations and 1.5 R of configurational entropy, all cations pooled. quickstart: origin's, in cells
-of at most 64 atoms. All three share the rules on the quality of a row."""
+heo: at least five cations and 1.5 R of configurational entropy, on one sublattice or all pooled. quickstart: origin's,
+in cells of at most 64 atoms. All three share the rules on the quality of a row."""
 
 
 class RuleParams(Params):
@@ -116,10 +116,10 @@ class RuleParams(Params):
     min_entropy_r: NonNegativeFloat | None = Field(
         None, description="smallest configurational entropy per cation, in units of R; the usual rule is 1.5"
     )
-    entropy_of: Literal["pooled", "sublattice"] | None = Field(
+    entropy_of: Literal["pooled", "sublattice", "either"] | None = Field(
         None,
-        description="entropy of all cations pooled, or of the most disordered cation sublattice, which is strict: the "
-        "small ordered cells of a database hardly ever pass",
+        description="entropy of all cations pooled, of the most disordered cation sublattice (strict: small ordered "
+        "cells hardly ever pass), or whichever is larger",
     )
     exclude_elements: tuple[str, ...] | None = Field(
         None, description="elements to leave out: symbols, or noble_metals, actinides, radioactive, toxic"
@@ -186,13 +186,15 @@ class OffEquilibriumParams(Params):
     """Rattled and strained copies of curated structures, in a split of their own; they wait for labels."""
 
     n_copies: NonNegativeInt = Field(0, description="copies of each structure; 0: no such split")
-    of_split: Split = Field("test", description="split whose structures are copied")
+    of_split: Literal["validation", "test"] = Field("test", description="split whose structures are copied")
     max_structures: PositiveInt = Field(200, description="how many structures to copy, in a seeded order")
     rattle_ang: NonNegativeFloat = Field(
         0.05, description="standard deviation of each atom's displacement per direction, Å"
     )
     strain: NonNegativeFloat = Field(
-        0.02, lt=0.3, description="largest component of the random strain: each is drawn evenly between -strain and it"
+        0.02,
+        lt=0.3,
+        description="largest component of the random strain tensor; each is drawn evenly",
     )
     seed: NonNegativeInt = Field(0, description="seed of the displacements")
 
@@ -220,10 +222,10 @@ class CurationParams(Params):
     rules: RuleParams = RuleParams()
     split: SplitParams = SplitParams()
     off_equilibrium: OffEquilibriumParams = OffEquilibriumParams()
-    map: Literal["pca", "umap", "none"] = Field(
-        "pca",
-        description="picture of the dataset's chemistry in two dimensions, drawn from magpie element embeddings; both "
-        "need the extra heo[map], and umap half a minute",
+    map: Literal["umap", "pca", "none"] = Field(
+        "umap",
+        description="picture of the dataset's chemistry in two dimensions, drawn from magpie element embeddings; umap "
+        "takes half a minute, and both need the extra heo[map]",
     )
 
     def resolve(self) -> Self:
@@ -377,6 +379,7 @@ class PipelineParams(Params):
         rules=RuleParams(preset="quickstart"),
         # The sample is small: a tenth of it would decide little.
         split=SplitParams(train=0.6, validation=0.15, test=0.25),
+        map="pca",
     )
     finetuning: FinetuneParams = FinetuneParams()
     evaluation: EvaluationParams = EvaluationParams()

@@ -64,13 +64,16 @@ class CuratedDataset:
 
     def iter_members(self) -> Iterator[Member]:
         """Every kept structure once, and after each its rattled and strained copies, where there are any."""
-        split_of = dict(zip((entry.content_hash for entry in self.entries), self.splits, strict=True))
+        split_of = {
+            (entry.content_hash, entry.fingerprint): split
+            for entry, split in zip(self.entries, self.splits, strict=True)
+        }
         params = self.params.off_equilibrium
         parents = choose_parents(self.entries, self.splits, params)
         for shard in self.shards:
             for table in shard.iter_tables():
                 for structure in iter_structures(table):
-                    split = split_of.pop(structure.content_hash, None)
+                    split = split_of.pop((structure.content_hash, structure.fingerprint), None)
                     if split is None:
                         continue
                     yield Member(structure, split)

@@ -92,7 +92,8 @@ class Descriptors:
 
     cation_fractions: over everything but oxygen, all sublattices pooled; sums to 1. n_cations: different cations.
     entropy_pooled_r: per cation, as if all shared one lattice. entropy_sublattice_r: per site of the most disordered
-    sublattice. entropy_per_formula_r: Σ a_k S_k, a_k sites of sublattice k per formula unit of the parent crystal.
+    sublattice. entropy_per_formula_r: Σ a_k S_k, a_k sites of sublattice k per formula unit of the parent crystal,
+    where that is a known prototype: the formula unit of a cell with a vacancy would be the whole cell.
     All entropies in units of R = 8.314 J/mol/K. equimolarity_deviation: largest |x - 1/n|, pooled.
     radius_mismatch_percent and electronegativity_spread: pooled; see `composition`.
     space_group_number, space_group_symbol: of the cell as it is, symprec 0.01 Å.
@@ -103,7 +104,7 @@ class Descriptors:
     n_cations: int
     entropy_pooled_r: float
     entropy_sublattice_r: float
-    entropy_per_formula_r: float
+    entropy_per_formula_r: float | None
     equimolarity_deviation: float
     radius_mismatch_percent: float | None
     electronegativity_spread: float | None
@@ -128,7 +129,9 @@ def describe(structure: Structure) -> Descriptors:
         n_cations=len(cations),
         entropy_pooled_r=float(compute_cation_entropy_r(counts)),
         entropy_sublattice_r=_find_largest_entropy_r(parent.sublattices),
-        entropy_per_formula_r=sum((part.per_formula * part.entropy_r for part in parent.sublattices), 0.0),
+        entropy_per_formula_r=(
+            sum((part.per_formula * part.entropy_r for part in parent.sublattices), 0.0) if parent.prototype else None
+        ),
         equimolarity_deviation=float(compute_equimolarity_deviation(counts)),
         radius_mismatch_percent=compute_radius_mismatch_percent(fractions),
         electronegativity_spread=compute_electronegativity_spread(fractions),

@@ -7,12 +7,15 @@ from itertools import product
 
 import numpy as np
 from ase.geometry import minkowski_reduce
+from matscipy.neighbours import neighbour_list  # type: ignore[import-untyped]
 
 from heo_core.curation.row_batch import Bools, Ints
 from heo_core.records import Array
 
 # Pairs of atoms looked at in one step: keeps the arrays in the processor's cache.
 _PAIRS_PER_STEP = 200_000
+# Above this many atoms a neighbour list is quicker than all pairs, and takes far less memory.
+_MOST_SITES_IN_PAIRS = 1000
 
 
 def find_close_pairs(lattices: Array, positions: Array, n_sites: Ints, distance: float) -> Bools:
@@ -27,14 +30,19 @@ def find_close_pairs(lattices: Array, positions: Array, n_sites: Ints, distance:
     is_roomy = reach.max(axis=1) < 0.5
     starts = np.concatenate([[0], np.cumsum(n_sites)])
     found = np.zeros(len(lattices), dtype=bool)
-    for size in np.unique(n_sites[is_roomy]):
+    is_large = n_sites > _MOST_SITES_IN_PAIRS
+    for row in np.flatnonzero(is_large):
+        cell_positions = positions[starts[row] : starts[row + 1]]
+        cell = {"cell": lattices[row], "positions": cell_positions, "pbc": np.ones(3, dtype=bool)}
+        found[row] = len(neighbour_list("i", cutoff=distance, **cell)) > 0
+    for size in np.unique(n_sites[is_roomy & ~is_large]):
         rows = np.flatnonzero(is_roomy & (n_sites == size))
         first, second = np.triu_indices(size, k=1)
         step = max(1, _PAIRS_PER_STEP // max(len(first), 1))
         for chunk in np.array_split(rows, math.ceil(len(rows) / step)):
             fractional = positions[starts[chunk][:, None] + np.arange(size)] @ inverses[chunk]
             found[chunk] = _find_in_cells(fractional, lattices[chunk], reach[chunk], first, second, distance)
-    for row in np.flatnonzero(~is_roomy):
+    for row in np.flatnonzero(~is_roomy & ~is_large):
         cell_positions = positions[starts[row] : starts[row + 1]]
         found[row] = compute_smallest_distance(lattices[row], cell_positions) < distance
     return found

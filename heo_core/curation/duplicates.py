@@ -10,22 +10,23 @@ from heo_core.curation.split import Entry
 from heo_core.params import RuleParams
 
 
-def order_of_preference(entry: Entry) -> tuple[int, str, str]:
-    """Sort key that says which of two duplicates stays: own rows, then mp, agm, oqmd; then by id, then by content."""
+def order_of_preference(entry: Entry) -> tuple[int, str, str, str]:
+    """Sort key that says which of two duplicates stays: own rows, then mp, agm, oqmd; then by id and content."""
     rank = SOURCE_ORDER.index(entry.source) + 1 if entry.source in SOURCE_ORDER else 0
-    return rank, entry.immutable_id, entry.content_hash
+    return rank, entry.immutable_id, entry.content_hash, entry.fingerprint or ""
 
 
 def drop_duplicates(entries: Iterable[Entry], params: RuleParams, tally: Tally) -> tuple[Entry, ...]:
     """Return the entries that stay, in the order of preference; the tally counts the others."""
     hashes: set[str] = set()
     ids: set[str] = set()
-    fingerprints: set[str] = set()
+    # The same material under another functional is another set of labels, not a duplicate.
+    materials: set[tuple[str, str | None]] = set()
     kept = []
     for entry in sorted(entries, key=order_of_preference):
         if params.drop_duplicate_ids and entry.immutable_id in ids:
             tally.add("duplicate_id", [entry.immutable_id])
-        elif params.drop_duplicate_fingerprints and entry.fingerprint in fingerprints:
+        elif params.drop_duplicate_fingerprints and (entry.fingerprint, entry.functional) in materials:
             tally.add("duplicate_fingerprint", [entry.immutable_id])
         elif entry.content_hash in hashes:
             tally.add("duplicate_row", [entry.immutable_id])
@@ -33,6 +34,6 @@ def drop_duplicates(entries: Iterable[Entry], params: RuleParams, tally: Tally) 
             hashes.add(entry.content_hash)
             ids.add(entry.immutable_id)
             if entry.fingerprint:
-                fingerprints.add(entry.fingerprint)
+                materials.add((entry.fingerprint, entry.functional))
             kept.append(entry)
     return tuple(kept)

@@ -58,10 +58,11 @@ PARQUET_SCHEMA = pa.schema(
         ("functional", pa.string()),
         ("cross_compatibility", pa.bool_()),
         ("entalpic_fingerprint", pa.string()),
+        ("source", pa.string()),
         ("split", pa.string()),
     ]
 )
-"""LeMat-Bulk's columns, and the split. What a dataset does not hold (dates, magnetic moments, ...) is null."""
+"""LeMat-Bulk's columns, source and split. What a dataset does not hold (dates, magnetic moments, ...) is null."""
 
 _ROWS_PER_GROUP = 500
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -181,6 +182,7 @@ def _to_lemat_row(structure: Structure, split: str) -> dict[str, Any]:
         "forces": _to_list(structure.forces_ev_per_ang),
         "functional": structure.functional,
         "entalpic_fingerprint": structure.fingerprint,
+        "source": structure.source,
         "split": split,
     }
 

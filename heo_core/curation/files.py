@@ -415,6 +415,7 @@ def _make_row(
 ) -> Row:
     return {
         "immutable_id": row_id,
+        "source": _to_text(values.get("source")) or "own",
         "nelements": len(set(species)),
         "nperiodic_dimensions": n_periodic,
         "lattice_vectors": _to_vectors(lattice),

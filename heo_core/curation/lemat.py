@@ -24,19 +24,22 @@ from heo_core.params import HUB_DATASET
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCard
-    from pyarrow.parquet import FileMetaData
+    from pyarrow.parquet import FileMetaData, ParquetFile
 
 LICENCE = "CC-BY-4.0"
 CITATION = "Siron et al., LeMat-Bulk: aggregating and de-duplicating materials databases, doi:10.57967/hf/3762"
 
 # The second is the name that LeMat-Bulk's next schema gives it.
 FINGERPRINT_COLUMNS = ("entalpic_fingerprint", "bawl_fingerprint")
-_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name != "fingerprint")
+# LeMat-Bulk has no column `source`; a file that heo exported has.
+_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name not in {"fingerprint", "source"})
 
 # What a stream can break with: the network, the Hub's client, a file cut short.
 BROKEN_STREAM = (OSError, ValueError, RuntimeError, HTTPError)
 
 _ROWS_PER_BATCH = 16384
+# Of decoded numbers: large cells come in smaller batches.
+_BYTES_PER_BATCH = 16 * 1024**2
 
 # From the Hub a shard comes in a few dozen requests, nearly every byte of it once, and at most 14 * 8 MiB of it held,
 # however large its row groups are: each of the columns has a block at hand.
@@ -52,8 +55,6 @@ _MAX_SILENCE_S = 30.0
 class ParquetShard(Shard):
     """One parquet file, on this machine or the Hub."""
 
-    fingerprint_column: str = FINGERPRINT_COLUMNS[0]
-
     def iter_batches(self, min_elements: int) -> Iterator[Batch]:
         """All rows; row groups that hold none with enough elements are passed over but for ids."""
         import pyarrow.parquet as pq
@@ -64,31 +65,44 @@ class ParquetShard(Shard):
                 _open(self.uri) as file,
                 pq.ParquetFile(file, buffer_size=_BYTES_PER_COLUMN_READ, pre_buffer=False) as parquet,
             ):
-                check_columns(parquet.schema_arrow, self.uri)
-                worth_reading, poor = _rank_row_groups(parquet.metadata, min_elements)
-                for groups, columns in (
-                    (worth_reading, [*_COLUMNS, self.fingerprint_column]),
-                    (poor, ["immutable_id", "nelements"]),
-                ):
-                    # Threads would each wait out a server that is gone, column by column.
-                    for batch in parquet.iter_batches(_ROWS_PER_BATCH, groups, columns, use_threads=not self.is_remote):
-                        yield self._to_batch(batch, min_elements)
+                names = find_columns(parquet.schema_arrow, self.uri)
+                worth_reading, poor = _rank_row_groups(parquet, min_elements)
+                size = _choose_batch_size(parquet.metadata)
+                # Threads would each wait out a server that is gone, column by column.
+                threads = not self.is_remote
+                for batch in parquet.iter_batches(size, worth_reading, list(names), use_threads=threads):
+                    yield _to_batch(batch, names, min_elements)
+                for batch in parquet.iter_batches(_ROWS_PER_BATCH, poor, ["immutable_id"], use_threads=threads):
+                    ids = pc.fill_null(batch["immutable_id"], "").cast(pa.string())
+                    yield Batch(ROW_SCHEMA.empty_table(), batch.num_rows, ids)
         except BROKEN_STREAM as exc:
             raise SourceError(f"reading {self.uri} broke off: {first_line(exc)}") from exc
 
-    def _to_batch(self, batch: pa.RecordBatch, min_elements: int) -> Batch:
-        too_few = pc.fill_null(pc.less(batch["nelements"], min_elements), fill_value=False)
-        ids = pc.fill_null(batch["immutable_id"].filter(too_few), "")
-        rest = pa.Table.from_batches([batch.filter(pc.invert(too_few))])
-        rows = ROW_SCHEMA.empty_table()
-        if rest.num_rows:
-            names = ["fingerprint" if name == self.fingerprint_column else name for name in rest.column_names]
-            rows = rest.rename_columns(names).select(ROW_SCHEMA.names).cast(ROW_SCHEMA)
-        return Batch(rows, batch.num_rows, ids.cast(pa.string()))
+
+def _to_batch(batch: pa.RecordBatch, names: dict[str, str], min_elements: int) -> Batch:
+    """Part the rows that have too few elements from the others, which come out in ROW_SCHEMA."""
+    too_few = pc.fill_null(pc.less(batch["nelements"], min_elements), fill_value=False)
+    ids = pc.fill_null(batch["immutable_id"].filter(too_few), "")
+    rest = batch.filter(pc.invert(too_few))
+    found = {names[column]: rest[column] for column in rest.schema.names}
+    columns = [found.get(name, pa.nulls(rest.num_rows)) for name in ROW_SCHEMA.names]
+    rows = pa.table(columns, names=ROW_SCHEMA.names).cast(ROW_SCHEMA) if rest.num_rows else ROW_SCHEMA.empty_table()
+    return Batch(rows, batch.num_rows, ids.cast(pa.string()))
 
 
-def _rank_row_groups(metadata: FileMetaData, min_elements: int) -> tuple[list[int], list[int]]:
+def _choose_batch_size(metadata: FileMetaData) -> int:
+    """Rows that make a batch, from how many numbers a row holds, which the footer says whatever the compression."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    n_values = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
+    bytes_per_row = 8 * n_values / max(metadata.num_rows, 1)
+    return max(64, min(_ROWS_PER_BATCH, int(_BYTES_PER_BATCH / max(bytes_per_row, 1.0))))
+
+
+def _rank_row_groups(parquet: ParquetFile, min_elements: int) -> tuple[list[int], list[int]]:
     """Row groups that may hold a row with enough elements, and those whose statistics say that they hold none."""
+    metadata = parquet.metadata
+    if not pa.types.is_integer(parquet.schema_arrow.field("nelements").type):
+        return list(range(metadata.num_row_groups)), []  # statistics pass over NaN
     worth_reading: list[int] = []
     poor: list[int] = []
     for group in range(metadata.num_row_groups):
@@ -176,10 +190,10 @@ def open_files(paths: Sequence[Path]) -> list[ParquetShard]:
     shards = []
     for path in paths:
         try:
-            fingerprint_column, n_rows = _read_footer(str(path))
+            n_rows = _count_rows(str(path))
         except (pa.ArrowException, OSError) as exc:
             raise SourceError(f"{path} is not a readable parquet file: {first_line(exc)}") from exc
-        shards.append(ParquetShard(str(path.resolve()), hash_file(path), n_rows, fingerprint_column=fingerprint_column))
+        shards.append(ParquetShard(str(path.resolve()), hash_file(path), n_rows))
     return shards
 
 
@@ -214,12 +228,13 @@ def _set_timeout(request: Any) -> None:
     }
 
 
-def _read_footer(uri: str) -> tuple[str, int]:
-    """Name of the fingerprint column, and number of rows."""
+def _count_rows(uri: str) -> int:
+    """Rows of a file that has all the columns."""
     import pyarrow.parquet as pq
 
     with _open(uri) as file, pq.ParquetFile(file) as parquet:
-        return check_columns(parquet.schema_arrow, uri), parquet.metadata.num_rows
+        find_columns(parquet.schema_arrow, uri)
+        return int(parquet.metadata.num_rows)
 
 
 def open_hub(config: str, revision: str) -> Source:
@@ -236,7 +251,7 @@ def open_hub(config: str, revision: str) -> Source:
         urls = sorted(str(file) for file in (builder.config.data_files or {}).get("train", ()))
         if not urls:
             raise SourceError(f"{uri} at commit {commit} has no file of a split named train")  # noqa: TRY301
-        fingerprint_column, _ = _read_footer(urls[0])
+        _count_rows(urls[0])
     except SourceError:
         raise
     except RevisionNotFoundError as exc:
@@ -247,10 +262,7 @@ def open_hub(config: str, revision: str) -> Source:
             f"{first_line(exc)}. "
             "Without network, download its parquet files elsewhere and give their folder as source"
         ) from exc
-    shards = [
-        ParquetShard(url, f"{commit} {url}", None, is_remote=True, fingerprint_column=fingerprint_column)
-        for url in urls
-    ]
+    shards = [ParquetShard(url, f"{commit} {url}", None, is_remote=True) for url in urls]
     split = (builder.info.splits or {}).get("train")
     return Source(uri, commit, LICENCE, CITATION, split.num_examples if split else None, tuple(shards))
 
@@ -266,8 +278,8 @@ def _name_revisions() -> str:
     return f"; there are {', '.join(ref.name for ref in (*refs.branches, *refs.tags))}, and the sha of any commit"
 
 
-def check_columns(schema: pa.Schema, where: str) -> str:
-    """Return the name of the fingerprint column; SourceError when a column is missing or of a wrong type."""
+def find_columns(schema: pa.Schema, where: str) -> dict[str, str]:
+    """Return the columns to read and what ROW_SCHEMA calls each; SourceError when one is missing or of a wrong type."""
     found = schema.names
     fingerprint = next((name for name in FINGERPRINT_COLUMNS if name in found), None)
     missing = [name for name in _COLUMNS if name not in found]
@@ -275,11 +287,16 @@ def check_columns(schema: pa.Schema, where: str) -> str:
         missing.append(" or ".join(FINGERPRINT_COLUMNS))
     if missing or fingerprint is None:
         raise SourceError(f"{where} lacks the column {', '.join(missing)}; found: {', '.join(sorted(found))}")
-    for name in (*_COLUMNS, fingerprint):
-        wanted = ROW_SCHEMA.field("fingerprint" if name == fingerprint else name).type
-        if not _can_read(schema.field(name).type, wanted):
-            raise SourceError(f"{where}: column {name} is {schema.field(name).type}; it must be {wanted}")
-    return fingerprint
+    names = {name: name for name in _COLUMNS} | {fingerprint: "fingerprint"}
+    if "source" in found:
+        names["source"] = "source"
+    for column, name in names.items():
+        if found.count(column) > 1:
+            raise SourceError(f"{where} has {found.count(column)} columns named {column}")
+        wanted = ROW_SCHEMA.field(name).type
+        if not _can_read(schema.field(column).type, wanted):
+            raise SourceError(f"{where}: column {column} is {schema.field(column).type}; it must be {wanted}")
+    return names
 
 
 def _can_read(found: pa.DataType, wanted: pa.DataType) -> bool:

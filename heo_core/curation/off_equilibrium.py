@@ -31,7 +31,7 @@ def make_copies(structure: Structure, params: OffEquilibriumParams) -> Iterator[
         seed = int.from_bytes(digest[:4], "big")
         rng = np.random.default_rng(seed)
         tensor = rng.uniform(-params.strain, params.strain, size=(3, 3))
-        tensor = (tensor + tensor.T) / 2
+        tensor = np.triu(tensor) + np.triu(tensor, k=1).T
         moved = rattle(strain(structure, tensor), params.rattle_ang, rng)
         recipe = {"rattle_ang": params.rattle_ang, "strain": tensor.tolist(), "seed": seed}
         yield replace(moved, immutable_id=f"{structure.immutable_id}/off-equilibrium-{copy}"), recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,8 +16,10 @@ _VECTORS = pa.list_(pa.list_(pa.float64()))
 ROW_SCHEMA = pa.schema(
     [
         ("immutable_id", pa.string()),
-        ("nelements", pa.int64()),
-        ("nperiodic_dimensions", pa.int64()),
+        ("source", pa.string()),
+        # Whole numbers, but of any number a row may hold: one that is odd must not end the scan.
+        ("nelements", pa.float64()),
+        ("nperiodic_dimensions", pa.float64()),
         ("lattice_vectors", _VECTORS),
         ("cartesian_site_positions", _VECTORS),
         ("species_at_sites", pa.list_(pa.string())),
@@ -30,7 +33,7 @@ ROW_SCHEMA = pa.schema(
 """LeMat-Bulk's columns that curation reads, in its units (eV, Å, eV/Å); `fingerprint` stands for both of its names.
 
 Any value may be null, and any list of a wrong length: that is for the rules to find. A null `nelements` means that the
-source does not count elements.
+source does not count elements, a null `source` that the id tells it.
 """
 
 
@@ -47,7 +50,7 @@ def iter_structures(table: pa.Table) -> Iterator[Structure]:
             positions=np.array(row["cartesian_site_positions"], dtype=float),
             species=tuple(row["species_at_sites"]),
             immutable_id=row["immutable_id"],
-            source=source_of(row["immutable_id"]),
+            source=row["source"] or source_of(row["immutable_id"]),
             functional=row["functional"],
             fingerprint=row["fingerprint"],
             energy_ev=row["energy"],
@@ -61,10 +64,11 @@ SOURCE_ORDER = ("mp", "agm", "oqmd")
 
 
 def source_of(immutable_id: str) -> str:
-    """Source of a row: mp, agm or oqmd if its id starts so, else what stands before its first hyphen, else own."""
-    known = next((source for source in SOURCE_ORDER if immutable_id.startswith(source)), None)
+    """Source of a row by its id: agm of agm002153972, else what stands before its first hyphen, else own."""
+    if re.match(r"agm\d", immutable_id):
+        return "agm"
     prefix, hyphen, _ = immutable_id.partition("-")
-    return known or (prefix.lower() if hyphen and prefix else "own")
+    return prefix.lower() if hyphen and prefix else "own"
 
 
 def _to_stress(stress: list[list[float]] | None) -> Array | None:

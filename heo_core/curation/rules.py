@@ -59,7 +59,7 @@ def _species_missing(rows: RowBatch, _: RuleParams) -> Bools:
 
 def _text_malformed(rows: RowBatch, _: RuleParams) -> Bools:
     malformed = _nothing(rows)
-    for name in ("immutable_id", "functional", "fingerprint"):
+    for name in ("immutable_id", "source", "functional", "fingerprint"):
         malformed |= _is_malformed(rows.text(name))
     row_of, indices, symbols = rows.sites
     for index, symbol in enumerate(symbols):
@@ -87,10 +87,11 @@ def _is_malformed_text(text: bytes) -> bool:
 def _source_excluded(rows: RowBatch, params: RuleParams) -> Bools:
     if not params.include_sources and not params.exclude_sources:
         return _nothing(rows)
-    sources = [source_of(text) for text in rows.text("immutable_id").to_pylist()]
-    excluded = np.isin(sources, params.exclude_sources or ())
+    ids, stated = rows.text("immutable_id").to_pylist(), rows.text("source").to_pylist()
+    sources = [(source or source_of(row_id)).lower() for row_id, source in zip(ids, stated, strict=True)]
+    excluded = np.isin(sources, [name.lower() for name in params.exclude_sources or ()])
     if params.include_sources:
-        excluded |= ~np.isin(sources, params.include_sources)
+        excluded |= ~np.isin(sources, [name.lower() for name in params.include_sources])
     return excluded
 
 
@@ -118,14 +119,16 @@ def _entropy_too_low(rows: RowBatch, params: RuleParams) -> Bools:
     least = (params.min_entropy_r or 0.0) - _ROUNDING
     if least <= 0.0:
         return _nothing(rows)
-    if params.entropy_of != "sublattice":
-        return np.asarray(compute_cation_entropy_r(rows.cation_counts) < least)
+    too_low = np.asarray(compute_cation_entropy_r(rows.cation_counts) < least)
+    if params.entropy_of == "pooled":
+        return too_low
+    if params.entropy_of == "sublattice":
+        too_low[:] = True
     from heo_core.curation.descriptors import compute_sublattice_entropy_r
 
     # No sublattice beats an equal share of all cations; only rows that could pass are worth a look at their symmetry.
-    n_cations = (rows.cation_counts > 0).sum(axis=1)
-    too_low = np.log(np.maximum(n_cations, 1)) < least
-    hopeful = np.flatnonzero(~too_low)
+    n_cations = np.maximum((rows.cation_counts > 0).sum(axis=1), 1)
+    hopeful = np.flatnonzero(too_low & (np.log(n_cations) >= least))
     structures = iter_structures(rows.table.take(pa.array(hopeful)))
     too_low[hopeful] = [compute_sublattice_entropy_r(structure) < least for structure in structures]
     return too_low
@@ -162,7 +165,7 @@ RULES: tuple[Rule, ...] = (
     Rule("too_few_elements", "fewer different elements than min_elements", _too_few_elements),
     Rule("id_missing", "the row has no immutable_id", lambda r, _: r.text_lengths("immutable_id") == 0),
     Rule("species_missing", "the row has no species, or a site without one", _species_missing),
-    Rule("text_malformed", "an id, symbol, functional or fingerprint that is no plain text", _text_malformed),
+    Rule("text_malformed", "an id, source, symbol, functional or fingerprint that is no plain text", _text_malformed),
     Rule("source_excluded", "its source is in exclude_sources, or not in include_sources", _source_excluded),
     Rule("functional_excluded", "its functional is not in functionals", _functional_excluded),
     Rule("unknown_element", "a symbol that is no element", lambda r, _: r.counts[:, 0] > 0),
@@ -233,6 +236,8 @@ LATER_RULES: dict[str, str] = {
     "duplicate_row": "the same row again",
 }
 """Reasons beside RULES to leave a row out."""
+
+RULE_DESCRIPTIONS: dict[str, str] = {rule.name: rule.description for rule in RULES} | LATER_RULES
 
 
 def check_rows(rows: RowBatch, params: RuleParams, on_rejected: Callable[[str, Iterable[str]], None]) -> list[RowBatch]:

@@ -22,8 +22,8 @@ from heo_core.params import RuleParams, hash_json
 
 N_EXAMPLES = 5
 
-# Raise this when a rule judges otherwise than before: what an interrupted scan has written down is then of no use.
-_RULES_VERSION = 1
+# Raise this when a rule judges otherwise than before: a dataset of the old rules is then another one.
+RULES_VERSION = 1
 _ROWS_PER_CHECK = 2048
 _BATCHES_PER_CHECK = 16
 _BATCHES_AHEAD = 8
@@ -102,7 +102,7 @@ def scan_source(
     scanned = []
     for shard in source.shards:
         # Of the key alone: the same rows are the same work, whatever the file is called.
-        stem = hash_json([_RULES_VERSION, rules.model_dump(mode="json"), shard.key])[:32]
+        stem = hash_json([RULES_VERSION, rules.model_dump(mode="json"), shard.key])[:32]
         found = _load(folder / stem)
         result = found or _scan_with_retries(shard, rules, folder / stem, meter)
         meter.finish(result, is_new=found is None)

@@ -23,6 +23,7 @@ class Entry:
     immutable_id: str
     source: str
     fingerprint: str | None
+    functional: str | None
     formula_reduced: str
     chemical_system: str
     n_elements: int
@@ -35,6 +36,7 @@ class Entry:
             immutable_id=structure.immutable_id,
             source=structure.source,
             fingerprint=structure.fingerprint,
+            functional=structure.functional,
             formula_reduced=structure.formula_reduced,
             chemical_system=structure.chemical_system,
             n_elements=len(structure.elements),
@@ -59,7 +61,7 @@ class Leak:
 _GROUPS: dict[str, Callable[[Entry], str | None]] = {
     "formula": lambda entry: entry.formula_reduced,
     "chemical_system": lambda entry: entry.chemical_system,
-    "fingerprint": lambda entry: entry.fingerprint,
+    "fingerprint": lambda entry: entry.fingerprint or None,
 }
 
 
@@ -70,8 +72,9 @@ def _no_group(_: Entry) -> None:
 def split_entries(entries: Sequence[Entry], params: SplitParams) -> tuple[str, ...]:
     """Return the split of each entry; it depends on the entries alone, not on their order.
 
-    Groups come in a seeded order. Each goes to the split that lacks most of its share of such structures (of the same
-    source and number of elements, if stratified), and among equals to the one that lacks most in all.
+    Groups come in a seeded order. Each goes to the split where it does least harm: where the squares of what the splits
+    are off their shares grow least, summed over the strata (source and number of elements, if stratified) and the
+    whole.
     """
     get_group = _GROUPS.get(params.group_by, _no_group)
     # An entry without a group, and every entry if nothing is grouped, is a group by itself.
@@ -98,16 +101,17 @@ class _Room:
         self._given = {split: Counter[tuple[str, int]]() for split in shares}
 
     def give(self, group: Counter[tuple[str, int]]) -> str:
-        """Put a group into the split that lacks it most."""
+        """Put a group into the split that it suits best."""
 
-        def lacking(split: str) -> tuple[float, float]:
+        def compute_harm(split: str) -> float:
             wanted, given = self._wanted[split], self._given[split]
-            of_such = sum(n * (1.0 - given[s] / wanted[s]) for s, n in group.items()) / group.total()
-            in_all = 1.0 - given.total() / self._wanted_in_all[split]
+            harm = sum(2 * n * (given[s] - wanted[s]) + n * n for s, n in group.items())
+            n_all = group.total()
+            harm += 2 * n_all * (given.total() - self._wanted_in_all[split]) + n_all * n_all
             # Rounded, so that the order of a sum decides nothing.
-            return round(of_such, 9), round(in_all, 9)
+            return round(harm, 9)
 
-        split = max(self._given, key=lacking)
+        split = min(self._given, key=compute_harm)
         self._given[split].update(group)
         return split
 

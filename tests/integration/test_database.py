@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 
 from db import datasets, descriptors, evaluations, models, training
 from db.engine import exclusive, get_engine, session_scope
-from db.schema import Dataset, DatasetMember, Descriptor, EpochMetric, ModelVersion, Structure
+from db.schema import Dataset, DatasetMap, DatasetMember, Descriptor, EpochMetric, ModelVersion, Structure
 from db.structures import load_structures
 from heo_core.assets import SAMPLE_DIR
 from heo_core.curation import CuratedDataset, curate, open_source
@@ -106,8 +106,9 @@ def test_descriptors_and_the_map_read_back_and_are_stored_once(database_url: str
         for _ in range(2):
             descriptors.add_map(session, dataset_id, "pca", chosen, embeddings, places)
         assert descriptors.has_map(session, dataset_id, "pca")
-        found = descriptors.load_map(session, dataset_id, "pca")
-        assert [(row["x"], row["y"]) for row in found] == [tuple(place) for place in places]
+        found = session.scalars(select(DatasetMap).order_by(DatasetMap.structure_id)).all()
+        assert [(row.x, row.y) for row in found] == [tuple(place) for place in places]
+        np.testing.assert_array_equal([row.embedding for row in found], embeddings)
         flat = session.execute(text("select * from dataset_structure where n_cations is not null")).mappings().all()
         assert {row["structure_id"] for row in flat} == set(chosen)
         assert {row["dataset"] for row in flat} == {"sample@1"}

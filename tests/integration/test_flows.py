@@ -60,7 +60,8 @@ def small(tmp_path: Path) -> CurationParams:
     """A source of the sample's smallest cells."""
     table = pq.read_table(SAMPLE_DIR / "train-00000-of-00001.parquet")
     pq.write_table(table.slice(0, 120), tmp_path / "small.parquet")
-    return CurationParams(name="small", source=str(tmp_path / "small.parquet"), rules=RuleParams(max_n_atoms=16))
+    rules = RuleParams(max_n_atoms=16)
+    return CurationParams(name="small", source=str(tmp_path / "small.parquet"), rules=rules, map="pca")
 
 
 def query(url: str, sql: str) -> list[tuple]:
@@ -91,7 +92,7 @@ def test_a_curation_that_was_killed_goes_on_from_the_files_it_had_read(
     table = pq.read_table(SAMPLE_DIR / "train-00000-of-00001.parquet")
     for i in range(60):
         pq.write_table(table.slice(i * 9, 9), source / f"train-{i:02}.parquet")
-    params = CurationParams(name="killed", source=str(source))
+    params = CurationParams(name="killed", source=str(source), map="none")
     code = (
         "from flows.curate import curate; from heo_core.params import CurationParams;"
         f"curate(CurationParams.model_validate_json({params.model_dump_json()!r}))"
@@ -128,7 +129,7 @@ def test_a_dataset_is_exported_and_curated_back_as_it_was(home: Path, small: Cur
         result = CliRunner().invoke(app, options)
         assert result.exit_code == 0, result.output
     for file in out.iterdir():
-        again = CurationParams(name=f"again-{file.suffix[1:]}", source=str(file), rules=small.rules, split=small.split)
+        again = CurationParams(name=f"again-{file.suffix[1:]}", source=str(file), rules=small.rules, map="none")
         curate(again)
     result = CliRunner().invoke(app, ["dataset", "list", "--json"])
     assert len({row["kept"] for row in json.loads(result.output)}) == 1

@@ -62,8 +62,8 @@ def upgrade() -> None:
         "dataset_leak",
         sa.Column("dataset_id", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False, comment="formula, chemical_system or fingerprint"),
-        sa.Column("split", sa.Text(), nullable=False),
-        sa.Column("other_split", sa.Text(), nullable=False),
+        sa.Column("split", sa.Text(), nullable=False, comment="train or validation"),
+        sa.Column("other_split", sa.Text(), nullable=False, comment="validation or test"),
         sa.Column(
             "n_shared", sa.BigInteger(), nullable=False, comment="formulas, systems or fingerprints that stand in both"
         ),
@@ -88,7 +88,7 @@ def upgrade() -> None:
             "embedding",
             sa.ARRAY(sa.Double()),
             nullable=False,
-            comment="mean magpie vector of the composition, standardised over the dataset",
+            comment="mean magpie vector of the cations, standardised over the dataset",
         ),
         sa.ForeignKeyConstraint(
             ["dataset_id"], ["dataset.id"], name=op.f("fk_dataset_map_dataset_id_dataset"), ondelete="CASCADE"
@@ -123,7 +123,7 @@ def upgrade() -> None:
         sa.Column(
             "entropy_per_formula_r",
             sa.Double(),
-            nullable=False,
+            nullable=True,
             comment="sum over cation sublattices, per formula unit of the parent crystal, in R",
         ),
         sa.Column(

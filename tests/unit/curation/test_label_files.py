@@ -52,6 +52,7 @@ def test_labels_of_mace_stand_before_those_of_a_calculator(tmp_path: Path) -> No
     (row,) = read_rows(tmp_path / "a.extxyz")
     assert row == {
         "immutable_id": "own-a-0",
+        "source": "own",
         "nelements": 2,
         "nperiodic_dimensions": 3,
         "lattice_vectors": [[4.2, 0, 0], [0, 4.3, 0], [0, 0, 4.4]],

@@ -15,6 +15,7 @@ import pytest
 
 from heo_core.assets import SAMPLE_DIR
 from heo_core.curation import CuratedDataset, curate, open_source
+from heo_core.curation.lemat import open_files
 from heo_core.errors import SourceError
 from heo_core.params import CurationParams
 
@@ -342,3 +343,38 @@ def test_a_copy_of_another_repository_is_not_taken_for_lemat_bulk(tmp_path: Path
         source = open_source(CurationParams(name="a", source=str(tmp_path)))
         assert source.licence == licence
         assert (source.citation is None) == (licence == "mit")
+
+
+def test_a_number_of_elements_that_is_no_whole_number_costs_its_row_alone(tmp_path: Path) -> None:
+    table = pq.read_table(SAMPLE_FILE)
+    expected = curate_path(SAMPLE_DIR)
+    for name in ("nelements", "nperiodic_dimensions"):
+        values = pa.array([float("nan"), 5.5, None, *(float(v) for v in table[name].to_pylist()[3:])])
+        changed = table.set_column(table.column_names.index(name), name, values)
+        pq.write_table(changed, tmp_path / "x.parquet", row_group_size=50)
+        curated = curate_path(tmp_path)
+        assert curated.n_scanned == expected.n_scanned
+        lost = {e.immutable_id for e in expected.entries} - {e.immutable_id for e in curated.entries}
+        odd = set(table["immutable_id"].to_pylist()[:3])
+        assert lost <= (odd if name == "nperiodic_dimensions" else set())
+
+
+def test_a_column_source_stands_before_what_the_id_tells(tmp_path: Path) -> None:
+    table = pq.read_table(SAMPLE_FILE)
+    sources = pa.array(["mine", None] * (table.num_rows // 2) + ["mine"] * (table.num_rows % 2))
+    pq.write_table(table.append_column("source", sources), tmp_path / "x.parquet")
+    assert {entry.source for entry in curate_path(tmp_path).entries} == {"mine", "7net0"}
+
+
+def test_large_cells_come_in_small_batches(tmp_path: Path) -> None:
+    small = pq.read_table(SAMPLE_FILE)
+    pq.write_table(small, tmp_path / "small.parquet")
+    positions = pa.array([[[0.0, 0.0, 0.0]] * 20_000] * small.num_rows, small.schema.field("forces").type)
+    index = small.column_names.index("cartesian_site_positions")
+    pq.write_table(small.set_column(index, "cartesian_site_positions", positions), tmp_path / "large.parquet")
+    sizes = {
+        name: max(batch.n_rows for batch in open_files([tmp_path / f"{name}.parquet"])[0].iter_batches(5))
+        for name in ("small", "large")
+    }
+    assert sizes["small"] == small.num_rows
+    assert sizes["large"] <= 64

@@ -41,7 +41,7 @@ def make_entries(count: int, n_systems: int) -> list[Entry]:
         system = i % n_systems
         name = f"{metals[system % 20]}-{metals[(system // 20 + system + 7) % 20]}-O"
         source = ("mp", "agm", "oqmd")[system % 3]
-        entries.append(Entry(f"hash-{i:04}", f"{source}-{i}", source, f"f{i // 2}", f"{name}{i % 2}", name, 3))
+        entries.append(Entry(f"hash-{i:04}", f"{source}-{i}", source, f"f{i // 2}", None, f"{name}{i % 2}", name, 3))
     return entries
 
 
@@ -59,14 +59,23 @@ def test_no_group_stands_in_two_splits(group_by: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("stratify", [True, False])
-def test_shares_are_kept_within_one_group(stratify: bool) -> None:
-    counts = Counter(split_entries(make_entries(300, 60), SplitParams(stratify=stratify)))
-    # 60 systems of 5 structures: no split is off by more than one system for each of the three sources.
-    most = 15 if stratify else 5
-    assert abs(counts["train"] - 210) <= most
-    assert abs(counts["validation"] - 60) <= most
-    assert abs(counts["test"] - 30) <= most
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 50])
+def test_shares_are_kept_however_small_the_strata_are(size: int) -> None:
+    entries = [Entry(f"h{i}", f"x-{i}", f"source{i // size}", None, None, f"F{i}", f"S{i}", 5) for i in range(600)]
+    counts = Counter(split_entries(entries, SplitParams()))
+    assert abs(counts["train"] - 420) <= 2
+    assert abs(counts["validation"] - 120) <= 2
+    assert abs(counts["test"] - 60) <= 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shares_are_kept_within_one_group_where_groups_are_uneven(seed: int) -> None:
+    sizes = [40, 25, 20, *[10] * 5, *[5] * 20, *[1] * 300]
+    systems = [system for system, size in enumerate(sizes) for _ in range(size)]
+    entries = [Entry(f"h{i}", f"mp-{i}", "mp", None, None, f"S{s}", f"S{s}", 5) for i, s in enumerate(systems)]
+    counts = Counter(split_entries(entries, SplitParams(seed=seed)))
+    for split, share in (("train", 0.7), ("validation", 0.2), ("test", 0.1)):
+        assert abs(counts[split] - share * len(entries)) <= max(sizes)
 
 
 def test_each_source_is_shared_out_alike() -> None:
@@ -93,7 +102,7 @@ def test_another_seed_gives_another_split() -> None:
 
 def test_a_random_split_leaks_and_the_leak_is_measured() -> None:
     # Ten structures of one formula: whatever the seed, some are in each split.
-    entries = [Entry(f"h{i}", f"mp-{i}", "mp", None, "MgO", "Mg-O", 2) for i in range(10)]
+    entries = [Entry(f"h{i}", f"mp-{i}", "mp", "", None, "MgO", "Mg-O", 2) for i in range(10)]
     splits = split_entries(entries, SplitParams(group_by="none"))
     counts = Counter(splits)
     assert counts == {"train": 7, "validation": 2, "test": 1}
@@ -117,7 +126,7 @@ def test_no_entries_give_no_splits_and_no_leaks() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=40), st.integers(0, 5))
 def test_every_entry_gets_one_split(kinds: list[tuple[int, int]], seed: int) -> None:
     entries = [
-        Entry(f"h{i}", f"mp-{i}", f"source{source}", None, f"F{group}", f"S{group}", source)
+        Entry(f"h{i}", f"mp-{i}", f"source{source}", None, None, f"F{group}", f"S{group}", source)
         for i, (group, source) in enumerate(kinds)
     ]
     splits = split_entries(entries, SplitParams(seed=seed))
