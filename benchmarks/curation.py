@@ -42,8 +42,9 @@ MIN_ELEMENTS = 5
 SHARE_OF_MANY = 0.02
 # LeMat-Bulk's shards hold about this many rows.
 ROWS_PER_FILE = 300_000
-ROWS_PER_GROUP = 20_000
-COLUMNS = [*(name for name in ROW_SCHEMA.names if name != "fingerprint"), FINGERPRINT_COLUMNS[0]]
+# As pyarrow writes a file of this size; --rows-per-group tries other layouts.
+ROWS_PER_GROUP = ROWS_PER_FILE
+COLUMNS = [*(name for name in ROW_SCHEMA.names if name not in {"fingerprint", "source"}), FINGERPRINT_COLUMNS[0]]
 
 
 def build_rows(rows: Path, folder: Path, n_rows: int, rows_per_group: int) -> None:

@@ -21,6 +21,7 @@ from heo_core.curation import Progress, open_source
 from heo_core.curation import curate as curate_source
 from heo_core.curation.descriptors import describe
 from heo_core.curation.embedding import embed_compositions, project
+from heo_core.curation.split import SPLITS
 from heo_core.errors import InputError
 from heo_core.params import CurationParams
 
@@ -50,8 +51,14 @@ def store_dataset(params: CurationParams) -> int:
         with session_scope(url) as session:
             dataset = datasets.add_dataset(session, params, curated)
             reference, dataset_id = label(dataset), dataset.id
-        if not curated.n_kept:
-            logger.warning("no row was kept; 'heo dataset show %s' says which rules left them out", reference)
+        empty = [split for split in SPLITS if split not in curated.splits]
+        if empty:
+            logger.warning(
+                "%d rows kept, none in the split %s: 'heo dataset show %s' says which rules left out the others",
+                curated.n_kept,
+                ", ".join(empty),
+                reference,
+            )
         logger.info("stored dataset %s: kept %d of %d rows", reference, curated.n_kept, curated.n_scanned)
         shutil.rmtree(folder, ignore_errors=True)
         return dataset_id

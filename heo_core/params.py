@@ -67,8 +67,10 @@ _QUALITY: dict[str, Any] = {
     "require_energy": True,
     "require_forces": True,
     "max_force_ev_per_ang": 10.0,
+    "max_energy_ev_per_atom": 100.0,
     "min_distance_ang": 0.7,
     "min_volume_per_atom_ang3": 1.0,
+    "max_volume_per_atom_ang3": 500.0,
     "max_n_atoms": 0,
     "include_sources": (),
     "exclude_sources": (),
@@ -135,11 +137,17 @@ class RuleParams(Params):
     )
     require_energy: bool | None = Field(None, description="leave out rows without an energy")
     require_forces: bool | None = Field(None, description="leave out rows without forces")
+    max_energy_ev_per_atom: NonNegativeFloat | None = Field(
+        None, description="largest energy per atom, either way, eV; 0: no limit, for energies of all electrons"
+    )
     max_force_ev_per_ang: NonNegativeFloat | None = Field(
         None, description="largest force on any atom, eV/Å; 0: no limit"
     )
     min_distance_ang: NonNegativeFloat | None = Field(None, description="smallest distance between two atoms, Å")
     min_volume_per_atom_ang3: NonNegativeFloat | None = Field(None, description="smallest cell volume per atom, Å³")
+    max_volume_per_atom_ang3: NonNegativeFloat | None = Field(
+        None, description="largest cell volume per atom, Å³; 0: no limit"
+    )
     drop_duplicate_ids: bool | None = Field(None, description="keep one row of each immutable_id")
     drop_duplicate_fingerprints: bool | None = Field(None, description="keep one row of each fingerprint")
 

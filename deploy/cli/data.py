@@ -77,8 +77,10 @@ def export_dataset(
     def export(session: Session) -> dict[str, Any]:
         dataset = datasets.get_dataset(session, name)
         there = [row["split"] for row in datasets.count_splits(session, dataset.id) if row["n_structures"]]
-        if not there or split not in {"all", *there}:
-            raise InputError(f"{name} has no structures in {split}; allowed: {', '.join(there) or 'none, it is empty'}")
+        if not there:
+            raise InputError(f"{name} is empty: 'heo dataset show {name}' says which rules left its rows out")
+        if split not in {"all", *there}:
+            raise InputError(f"{name} has no structures in {split}; allowed: all, {', '.join(there)}")
         structures = datasets.iter_split(session, dataset.id, None if split == "all" else split)
         return {"structures": export_structures(structures, path, file_format), "path": str(path.resolve())}
 

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from io import StringIO, TextIOWrapper
-from itertools import batched, count, islice
+from itertools import batched
 from pathlib import Path
 from typing import IO, Any, TextIO
 from urllib.parse import quote
@@ -46,6 +46,7 @@ _VASP_KIND = re.compile(r"vasprun\.xml|OUTCAR")
 _VASP_NAME = re.compile(
     rf"(.*[._-])?({_VASP_KIND.pattern})([._-](?!(txt|log|csv|json|html|png|pdf|md5|sha\d+|tmp|swp)$)[\w-]+)?"
 )
+_NUMBER_OF_ATOMS = re.compile(r"\s*\d{1,9}\s*")
 _CUT_SHORT = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
@@ -154,28 +155,44 @@ def _make_id(file: Path, root: Path) -> str:
 
 def _iter_extxyz(file: Path, file_id: str) -> Iterator[Row]:
     seen: set[str] = set()
+    index = 0
     with _open_text(file) as stream:
-        for index in count():
-            try:
-                frame = _next_frame(stream)
-            except (ValueError, *_CUT_SHORT) as exc:
-                if index == 0:
-                    raise SourceError(f"{file} is no extxyz file: {_first_line(exc)}") from exc
-                yield {"immutable_id": f"{file_id}-{index}"}
-                return
-            if frame is None:
-                return
-            yield _read_frame(frame, f"{file_id}-{index}", index, seen)
+        try:
+            for frame in _iter_frames(stream):
+                yield _read_frame(frame, f"{file_id}-{index}", index, seen)
+                index += 1
+        except (ValueError, *_CUT_SHORT) as exc:
+            if index == 0:
+                raise SourceError(f"{file} is no extxyz file: {_first_line(exc)}") from exc
+            yield {"immutable_id": f"{file_id}-{index}"}
 
 
-def _next_frame(stream: TextIO) -> list[str] | None:
-    """Lines of the next frame; None at the end. ValueError if there is no number of atoms where one must stand."""
-    header = next((line for line in stream if line.strip()), None)
-    if header is None:
-        return None
-    if not re.fullmatch(r"\s*\d{1,9}\s*", header):
-        raise ValueError(f"expected a number of atoms, found {header.strip()[:40]!r}")
-    return [header, *islice(stream, 1 + int(header))]
+def _iter_frames(stream: TextIO) -> Iterator[list[str]]:
+    """Lines of each frame. One that lacks lines ends where the next begins; stray lines between two are one too.
+
+    ValueError if the first line is no number of atoms.
+    """
+    frame: list[str] = []
+    n_lines = 0
+    is_first, is_stray = True, False
+    for line in stream:
+        begins = _NUMBER_OF_ATOMS.fullmatch(line) is not None
+        # Inside a frame only the comment, its second line, could be a bare number.
+        if len(frame) < n_lines and not (begins and len(frame) > 1):
+            frame.append(line)
+            continue
+        if frame:
+            yield frame
+        frame, n_lines = ([line], 2 + int(line)) if begins else ([], 0)
+        if not begins and line.strip():
+            if is_first:
+                raise ValueError(f"expected a number of atoms, found {line.strip()[:40]!r}")
+            if not is_stray:
+                yield [line]
+        is_stray = not begins and (is_stray or bool(line.strip()))
+        is_first = is_first and not line.strip()
+    if frame:
+        yield frame
 
 
 def _read_frame(lines: list[str], default_id: str, index: int, seen: set[str]) -> Row:

@@ -73,7 +73,7 @@ class ParquetShard(Shard):
                 for batch in parquet.iter_batches(size, worth_reading, list(names), use_threads=threads):
                     yield _to_batch(batch, names, min_elements)
                 for batch in parquet.iter_batches(_ROWS_PER_BATCH, poor, ["immutable_id"], use_threads=threads):
-                    ids = pc.fill_null(batch["immutable_id"], "").cast(pa.string())
+                    ids = pc.fill_null(batch["immutable_id"].cast(pa.string()), "")
                     yield Batch(ROW_SCHEMA.empty_table(), batch.num_rows, ids)
         except BROKEN_STREAM as exc:
             raise SourceError(f"reading {self.uri} broke off: {first_line(exc)}") from exc
@@ -82,12 +82,12 @@ class ParquetShard(Shard):
 def _to_batch(batch: pa.RecordBatch, names: dict[str, str], min_elements: int) -> Batch:
     """Part the rows that have too few elements from the others, which come out in ROW_SCHEMA."""
     too_few = pc.fill_null(pc.less(batch["nelements"], min_elements), fill_value=False)
-    ids = pc.fill_null(batch["immutable_id"].filter(too_few), "")
+    ids = pc.fill_null(batch["immutable_id"].cast(pa.string()).filter(too_few), "")
     rest = batch.filter(pc.invert(too_few))
     found = {names[column]: rest[column] for column in rest.schema.names}
     columns = [found.get(name, pa.nulls(rest.num_rows)) for name in ROW_SCHEMA.names]
     rows = pa.table(columns, names=ROW_SCHEMA.names).cast(ROW_SCHEMA) if rest.num_rows else ROW_SCHEMA.empty_table()
-    return Batch(rows, batch.num_rows, ids.cast(pa.string()))
+    return Batch(rows, batch.num_rows, ids)
 
 
 def _choose_batch_size(metadata: FileMetaData) -> int:
@@ -123,10 +123,11 @@ def _rank_row_groups(parquet: ParquetFile, min_elements: int) -> tuple[list[int]
 def list_parquet_files(path: Path, config: str | None = None) -> list[Path]:
     """List the parquet file itself, or those of a folder; of a copy of the Hub's repository, those of one config."""
     if path.is_file():
-        return [path] if path.suffix == ".parquet" else []
+        return [path] if path.suffix.lower() == ".parquet" else []
     if config and _read_configs(path):
         return _list_config_files(path, config)
-    return sorted(path.rglob("*.parquet"))
+    found = (file for file in path.rglob("*") if file.suffix.lower() == ".parquet" and file.is_file())
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 def find_credit(path: Path) -> tuple[str | None, str | None]:
@@ -302,11 +303,13 @@ def find_columns(schema: pa.Schema, where: str) -> dict[str, str]:
 def _can_read(found: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_null(found):
         return True
+    if pa.types.is_dictionary(found):
+        return _can_read(found.value_type, wanted)
     if pa.types.is_list(wanted):
         is_list = pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
         return is_list and _can_read(found.value_type, wanted.value_type)
     if pa.types.is_string(wanted):
-        return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+        return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
     return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
 
 

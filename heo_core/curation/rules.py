@@ -138,6 +138,13 @@ def _is_not_finite(rows: RowBatch, name: str) -> Bools:
     return ~rows.is_null(name) & ~np.isfinite(rows.numbers(name))
 
 
+def _energy_implausible(rows: RowBatch, params: RuleParams) -> Bools:
+    most = params.max_energy_ev_per_atom
+    if not most:
+        return _nothing(rows)
+    return np.asarray(np.abs(rows.numbers("energy")) > most * rows.n_sites)
+
+
 def _forces_too_large(rows: RowBatch, params: RuleParams) -> Bools:
     most = params.max_force_ev_per_ang
     if not most:
@@ -155,6 +162,13 @@ def _cell_zero_volume(rows: RowBatch, params: RuleParams) -> Bools:
     return np.asarray(~(big_enough & np.isfinite(volume_per_atom)))
 
 
+def _cell_too_large(rows: RowBatch, params: RuleParams) -> Bools:
+    most = params.max_volume_per_atom_ang3
+    if not most:
+        return _nothing(rows)
+    return np.asarray(np.abs(np.linalg.det(rows.lattices)) > most * rows.n_sites)
+
+
 def _atoms_overlap(rows: RowBatch, params: RuleParams) -> Bools:
     if not params.min_distance_ang:
         return _nothing(rows)
@@ -164,6 +178,11 @@ def _atoms_overlap(rows: RowBatch, params: RuleParams) -> Bools:
 RULES: tuple[Rule, ...] = (
     Rule("too_few_elements", "fewer different elements than min_elements", _too_few_elements),
     Rule("id_missing", "the row has no immutable_id", lambda r, _: r.text_lengths("immutable_id") == 0),
+    Rule(
+        "unreadable",
+        "nothing of it could be read but an id: a frame or a run that is cut short",
+        lambda r, _: r.is_null("species_at_sites") & r.is_null("lattice_vectors") & r.is_null("energy"),
+    ),
     Rule("species_missing", "the row has no species, or a site without one", _species_missing),
     Rule("text_malformed", "an id, source, symbol, functional or fingerprint that is no plain text", _text_malformed),
     Rule("source_excluded", "its source is in exclude_sources, or not in include_sources", _source_excluded),
@@ -199,6 +218,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("energy_null", "no energy", lambda r, p: r.is_null("energy") & bool(p.require_energy)),
     Rule("energy_nan", "the energy is not finite", lambda r, _: _is_not_finite(r, "energy")),
+    Rule("energy_implausible", "an energy per atom beyond max_energy_ev_per_atom, either way", _energy_implausible),
     Rule("forces_null", "no forces", lambda r, p: r.forces.is_null & bool(p.require_forces)),
     Rule(
         "forces_empty",
@@ -224,6 +244,7 @@ RULES: tuple[Rule, ...] = (
         lambda r, _: _is_malformed_list(r.positions) | (r.positions.n_vectors != r.n_sites),
     ),
     Rule("cell_zero_volume", "a cell below min_volume_per_atom_ang3, or without volume", _cell_zero_volume),
+    Rule("cell_too_large", "a cell above max_volume_per_atom_ang3", _cell_too_large),
     Rule("atoms_overlap", "two atoms closer than min_distance_ang", _atoms_overlap),
     Rule("entropy_too_low", "less configurational entropy than min_entropy_r", _entropy_too_low),
 )

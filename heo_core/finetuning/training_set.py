@@ -37,6 +37,8 @@ def make_training_set(
         tuple(s for s in split if id(s) not in unlabelled | unknown) for split in (train, validation)
     )
     for name, structures, given in (("train", usable_train, train), ("validation", usable_validation, validation)):
+        if not given:
+            raise InputError(f"the {name} split of the dataset is empty: 'heo dataset show' says why")
         if not structures:
             raise InputError(
                 f"none of the {len(given)} structures of the {name} split can be used to train {foundation.reference}"

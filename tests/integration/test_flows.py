@@ -139,7 +139,7 @@ def test_a_dataset_is_exported_and_curated_back_as_it_was(home: Path, small: Cur
 
     refused = CliRunner().invoke(app, ["dataset", "export", "small", "--split", "off_equilibrium", "--out", str(out)])
     assert refused.exit_code == 2
-    assert "small has no structures in off_equilibrium; allowed: train, " in refused.output
+    assert "small has no structures in off_equilibrium; allowed: all, train, " in refused.output
 
 
 def test_an_evaluation_that_was_killed_goes_on_where_it_stopped(

@@ -109,6 +109,21 @@ def test_a_bad_frame_is_a_row_under_its_id_and_the_others_are_read(tmp_path: Pat
     assert [broken(row) for row in rows] == [False, True, False]
 
 
+@pytest.mark.parametrize(("lines", "lost"), [(slice(9, 11), 2), (slice(8, 9), 2), (slice(6, 7), 1), (slice(8, 11), 2)])
+def test_a_frame_that_lacks_lines_costs_no_other(tmp_path: Path, lines: slice, lost: int) -> None:
+    path = tmp_path / "a.extxyz"
+    ase.io.write(path, [make_atoms(REF_energy=float(i)) for i in range(5)])
+    text = path.read_text().splitlines(keepends=True)
+    assert len(text) == 20
+    del text[lines]
+    path.write_text("".join(text))
+    rows = read_rows(path)
+    assert sum(not broken(row) for row in rows) == 4
+    assert sum(broken(row) for row in rows) == 1
+    energies = [row["energy"] for row in rows if not broken(row)]
+    assert energies == [float(i) for i in range(5) if i != lost]
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_a_file_cut_short_keeps_its_frames_and_counts_the_rest_once(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.xyz"

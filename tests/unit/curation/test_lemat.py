@@ -378,3 +378,12 @@ def test_large_cells_come_in_small_batches(tmp_path: Path) -> None:
     }
     assert sizes["small"] == small.num_rows
     assert sizes["large"] <= 64
+
+
+def test_text_kept_in_a_dictionary_is_read_as_text(tmp_path: Path) -> None:
+    table = pq.read_table(SAMPLE_FILE)
+    for name in ("immutable_id", "functional"):
+        table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
+    pq.write_table(table, tmp_path / "TRAIN.PARQUET")
+    (tmp_path / ".hidden.parquet").write_text("no parquet")
+    assert curate_path(tmp_path).entries == curate_path(SAMPLE_DIR).entries

@@ -169,6 +169,11 @@ SILICATE = make_row(species_at_sites=replace_species("Co", "Si"))
         (None, FOUR_CATIONS, {"min_distance_ang": 2.0}),
         ("cell_zero_volume", FOUR_CATIONS, {"min_volume_per_atom_ang3": 9.3}),  # 4.2 Å cubed, over 8 atoms, is 9.26
         (None, FOUR_CATIONS, {"min_volume_per_atom_ang3": 9.2}),
+        ("energy_implausible", make_row(energy=-801.0), {}),
+        (None, make_row(energy=-799.0), {}),
+        (None, make_row(energy=1e300), {"max_energy_ev_per_atom": 0}),
+        ("cell_too_large", make_row(lattice_vectors=[[4.2, 0, 0], [0, 4.2, 0], [0, 0, 1e5]]), {}),
+        (None, make_row(lattice_vectors=[[4.2, 0, 0], [0, 4.2, 0], [0, 0, 1e5]]), {"max_volume_per_atom_ang3": 0}),
         ("too_few_elements", FOUR_CATIONS, {"preset": "heo"}),
         (None, FOUR_CATIONS, {"preset": "quickstart"}),
     ],
@@ -301,7 +306,7 @@ def test_every_row_is_either_kept_or_counted() -> None:
     ]
     curated = curate_rows(rows)
     counts = {rejection.rule: rejection.n_rejected for rejection in curated.rejections}
-    assert counts == {"duplicate_id": 1, "forces_null": 1, "species_missing": 1}
+    assert counts == {"duplicate_id": 1, "forces_null": 1, "unreadable": 1}
     assert curated.n_kept == len(list_ids(curated)) == 5
     assert curated.n_kept + sum(counts.values()) == curated.n_scanned == len(rows)
 
