@@ -156,6 +156,12 @@ class RuleParams(Params):
         given = {name: value for name, value in self if value is not None}
         return self.model_copy(update=RULE_PRESETS[self.preset] | given)
 
+    @field_validator("exclude_elements", "include_sources", "exclude_sources", "functionals", mode="before")
+    @classmethod
+    def _split_words(cls, given: Any) -> Any:
+        """Take words with commas between them for a list, as people type them."""
+        return [word.strip() for word in given.split(",") if word.strip()] if isinstance(given, str) else given
+
     @field_validator("exclude_elements")
     @classmethod
     def _check_elements(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:

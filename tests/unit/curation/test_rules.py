@@ -202,6 +202,11 @@ def test_every_field_has_a_value_in_every_preset() -> None:
         assert None not in RuleParams(preset=preset).resolve().model_dump().values()
 
 
+def test_words_with_commas_between_them_are_a_list() -> None:
+    assert RuleParams(exclude_elements="toxic, Tc").exclude_elements == ("toxic", "Tc")
+    assert RuleParams(exclude_sources="").exclude_sources == ()
+
+
 def test_an_unknown_element_to_exclude_is_named_with_what_is_allowed() -> None:
     with pytest.raises(ValidationError, match="Xx is neither an element nor one of noble_metals, actinides"):
         RuleParams(exclude_elements=("Xx", "Pb"))
