@@ -44,3 +44,9 @@ class TrainingError(HeoError):
 
 class EvaluationError(HeoError):
     """An evaluation that could not be done at all (one failed structure is a row instead)."""
+
+
+def first_line(exc: BaseException) -> str:
+    """Return the first line of another package's error, or its class where there is none, to be told in one of ours."""
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heo_core.curation.rows import VECTORS
 from heo_core.errors import InputError
 from heo_core.records import Array, Structure
 
@@ -31,7 +32,6 @@ type Labelled = tuple[Structure, str]
 ExportFormat = Literal["extxyz", "parquet", "ase-db"]
 ENDINGS: dict[ExportFormat, str] = {"extxyz": ".extxyz", "parquet": ".parquet", "ase-db": ".db"}
 
-_VECTORS = pa.list_(pa.list_(pa.float64()))
 PARQUET_SCHEMA = pa.schema(
     [
         ("elements", pa.list_(pa.string())),
@@ -42,17 +42,17 @@ PARQUET_SCHEMA = pa.schema(
         ("nelements", pa.int8()),
         ("dimension_types", pa.list_(pa.int8())),
         ("nperiodic_dimensions", pa.int8()),
-        ("lattice_vectors", _VECTORS),
+        ("lattice_vectors", VECTORS),
         ("immutable_id", pa.string()),
-        ("cartesian_site_positions", _VECTORS),
+        ("cartesian_site_positions", VECTORS),
         ("species", pa.string()),
         ("species_at_sites", pa.list_(pa.string())),
         ("last_modified", pa.string()),
         ("elements_ratios", pa.list_(pa.float64())),
-        ("stress_tensor", _VECTORS),
+        ("stress_tensor", VECTORS),
         ("energy", pa.float64()),
         ("magnetic_moments", pa.list_(pa.float64())),
-        ("forces", _VECTORS),
+        ("forces", VECTORS),
         ("total_magnetization", pa.float64()),
         ("dos_ef", pa.float64()),
         ("functional", pa.string()),

@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 
 from heo_core.curation.rows import make_table
-from heo_core.errors import SourceError
+from heo_core.errors import SourceError, first_line
 from heo_core.records import Array
 
 type Row = dict[str, Any]
@@ -118,7 +118,7 @@ def _iter_rows(file: Path, root: Path) -> Iterator[Row]:
     try:
         yield from read(file, _make_id(file, root))
     except (OSError, sqlite3.Error) as exc:
-        raise SourceError(f"{file} cannot be read: {_first_line(exc)}") from exc
+        raise SourceError(f"{file} cannot be read: {first_line(exc)}") from exc
 
 
 def _is_vasp(path: Path) -> bool:
@@ -163,7 +163,7 @@ def _iter_extxyz(file: Path, file_id: str) -> Iterator[Row]:
                 index += 1
         except (ValueError, *_CUT_SHORT) as exc:
             if index == 0:
-                raise SourceError(f"{file} is no extxyz file: {_first_line(exc)}") from exc
+                raise SourceError(f"{file} is no extxyz file: {first_line(exc)}") from exc
             yield {"immutable_id": f"{file_id}-{index}"}
 
 
@@ -244,7 +244,7 @@ def _connect_read_only(file: Path) -> closing[sqlite3.Connection]:
         connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
         connection.execute("SELECT id, numbers, positions, cell, pbc FROM systems LIMIT 1")
     except sqlite3.Error as exc:
-        raise SourceError(f"{file} is no ASE database: {_first_line(exc)}") from exc
+        raise SourceError(f"{file} is no ASE database: {first_line(exc)}") from exc
     return closing(connection)
 
 
@@ -270,7 +270,7 @@ def _iter_vasprun(file: Path, file_id: str) -> Iterator[Row]:
             yield _read_vasprun(stream, file_id)
     except (ET.ParseError, *_CUT_SHORT) as exc:
         if not _starts_like(file, b"<?xml", b"<modeling") or "expected <modeling>" in str(exc):
-            raise SourceError(f"{file} is no vasprun.xml: {_first_line(exc)}") from exc
+            raise SourceError(f"{file} is no vasprun.xml: {first_line(exc)}") from exc
         yield {"immutable_id": file_id}
 
 
@@ -521,8 +521,3 @@ def _starts_like(file: Path, *beginnings: bytes) -> bool:
     except _CUT_SHORT:
         return True
     return not start or any(beginning in start.split(b"\n")[0] for beginning in beginnings)
-
-
-def _first_line(exc: BaseException) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__

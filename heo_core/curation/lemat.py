@@ -19,7 +19,7 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # ht
 
 from heo_core.curation.rows import ROW_SCHEMA
 from heo_core.curation.sources import Batch, Shard, Source, hash_file
-from heo_core.errors import SourceError
+from heo_core.errors import SourceError, first_line
 from heo_core.params import HUB_DATASET
 
 if TYPE_CHECKING:
@@ -311,9 +311,3 @@ def _can_read(found: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_string(wanted):
         return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
     return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
-
-
-def first_line(exc: BaseException) -> str:
-    """Return the first line of an error's message, or its class where there is none."""
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__

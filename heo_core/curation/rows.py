@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from heo_core.records import Array, Structure
 
-_VECTORS = pa.list_(pa.list_(pa.float64()))
+VECTORS = pa.list_(pa.list_(pa.float64()))
 
 ROW_SCHEMA = pa.schema(
     [
@@ -20,12 +20,12 @@ ROW_SCHEMA = pa.schema(
         # Whole numbers, but of any number a row may hold: one that is odd must not end the scan.
         ("nelements", pa.float64()),
         ("nperiodic_dimensions", pa.float64()),
-        ("lattice_vectors", _VECTORS),
-        ("cartesian_site_positions", _VECTORS),
+        ("lattice_vectors", VECTORS),
+        ("cartesian_site_positions", VECTORS),
         ("species_at_sites", pa.list_(pa.string())),
         ("energy", pa.float64()),
-        ("forces", _VECTORS),
-        ("stress_tensor", _VECTORS),
+        ("forces", VECTORS),
+        ("stress_tensor", VECTORS),
         ("functional", pa.string()),
         ("fingerprint", pa.string()),
     ]

@@ -13,10 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heo_core.curation.composition import (
-    compute_cation_entropy_r,
-    compute_equimolarity_deviation,
-)
+from heo_core.curation.composition import compute_cation_entropy_r, compute_equimolarity_deviation
 from heo_core.curation.distances import find_close_pairs
 from heo_core.curation.row_batch import Bools, RowBatch, Vectors
 from heo_core.curation.rows import iter_structures, source_of
@@ -277,7 +274,7 @@ def check_rows(rows: RowBatch, params: RuleParams, on_rejected: Callable[[str, I
             if broken.any():
                 rejected.append((rule.name, kept.filter(broken).show_ids()))
                 kept = kept.filter(~broken)
-    except (TypeError, ValueError, LookupError, ArithmeticError, pa.ArrowException):
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, pa.ArrowException):
         if len(rows) == 1:
             on_rejected("malformed_row", rows.show_ids())
             return []
