@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -40,6 +41,7 @@ NAMING = {
 
 SPLITS = ("train", "validation", "test", "off_equilibrium")
 STATES = ("running", "completed", "failed")
+MODEL_STATES = ("candidate", "production", "archived")
 
 
 class Base(DeclarativeBase):
@@ -232,6 +234,8 @@ class ModelVersion(Base):
     __table_args__ = (
         UniqueConstraint("name", "version"),
         UniqueConstraint("name", "key"),
+        _one_of("state", MODEL_STATES, "state"),
+        Index("uq_model_version_production", "name", unique=True, postgresql_where=text("state = 'production'")),
         {"comment": "registered models; NAME@VERSION; files are loaded only when their sha256 fits"},
     )
 
@@ -257,6 +261,29 @@ class ModelVersion(Base):
     params: Mapped[dict[str, Any]] = mapped_column(
         comment="FinetuneParams, or empty for a model that was not made here"
     )
+    params_hash: Mapped[str | None] = mapped_column(comment="sha256 of params; null for a model that was not made here")
+    dataset_hash: Mapped[str | None] = mapped_column(
+        comment="dataset.content_hash when it was trained: members and splits"
+    )
+    foundation_id: Mapped[int | None] = mapped_column(
+        ForeignKey("model_version.id"), comment="root of its lineage, a model that was not made here"
+    )
+    code_version: Mapped[str | None] = mapped_column(comment="version of heo that made or registered it")
+    package_versions: Mapped[dict[str, Any] | None] = mapped_column(comment="versions of the packages that made it")
+    device: Mapped[str | None] = mapped_column(comment="that it was trained on: cpu or cuda, and its name")
+    wall_s: Mapped[float | None] = mapped_column(comment="seconds from the start of its training to its registration")
+    train_s: Mapped[float | None] = mapped_column(comment="seconds of training, all tries together")
+    e0s: Mapped[dict[str, Any] | None] = mapped_column(comment="energy of each element's free atom in it, eV")
+    dtype: Mapped[str | None] = mapped_column(comment="of the weights in the file: float32 or float64")
+    n_parameters: Mapped[int | None] = mapped_column(comment="numbers that training can change")
+    r_max_ang: Mapped[float | None] = mapped_column(comment="cutoff radius, Å")
+    state: Mapped[str] = mapped_column(
+        server_default="candidate", comment="candidate, production (one a name at most) or archived"
+    )
+    note: Mapped[str | None] = mapped_column(comment="free text of the user's")
+    warnings: Mapped[list[str]] = mapped_column(
+        server_default=text("'{}'"), comment="sentences of the assessment: softer than its parent, forgets"
+    )
     created_at: Mapped[datetime] = _created_at()
 
 
@@ -276,6 +303,16 @@ class TrainingRun(Base):
     dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id), index=True)
     foundation_id: Mapped[int] = mapped_column(ForeignKey(ModelVersion.id), comment="model that it starts from")
     params: Mapped[dict[str, Any]] = mapped_column(comment="FinetuneParams")
+    params_hash: Mapped[str | None] = mapped_column(comment="sha256 of params")
+    strategy: Mapped[str] = mapped_column(
+        server_default="naive", comment="naive, replay, freeze, lora or scratch: docs/finetuning.md"
+    )
+    e0s: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="energy of each element's free atom that training started from, eV"
+    )
+    replay: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="what was replayed: source, labels and n_cells; null where nothing was"
+    )
     mace_arguments: Mapped[list[str]] = mapped_column(comment="what mace_run_train was told, without paths and device")
     state: Mapped[str] = mapped_column(comment="running, completed or failed")
     failure: Mapped[str | None] = mapped_column(comment="why there is no model, with the last lines of the log")
@@ -283,12 +320,19 @@ class TrainingRun(Base):
     n_validation: Mapped[int] = mapped_column(comment="structures that pick the best epoch")
     left_out: Mapped[dict[str, Any]] = mapped_column(comment="structures of the dataset not used, by reason")
     best_epoch: Mapped[int | None] = mapped_column(Integer, comment="epoch (1, 2, ...) whose weights became the model")
+    best_score: Mapped[float | None] = mapped_column(comment="epoch_metric.score of that epoch, lower is better")
+    stop_reason: Mapped[str | None] = mapped_column(comment="why it ended: max_num_epochs or patience")
+    n_resumes: Mapped[int] = mapped_column(
+        Integer, server_default=text("0"), comment="tries that went on from a checkpoint of an earlier one"
+    )
     device: Mapped[str | None] = mapped_column(comment="cpu or cuda, and its name")
     versions: Mapped[dict[str, Any]] = mapped_column(comment="versions of heo, mace-torch, torch")
     flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it last")
     started_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="start of the last try")
     finished_at: Mapped[datetime | None] = mapped_column(comment="end of the last try")
     wall_s: Mapped[float | None] = mapped_column(comment="seconds of the last try")
+    train_s: Mapped[float | None] = mapped_column(comment="seconds of training, all tries together")
+    log_tail: Mapped[str | None] = mapped_column(comment="last lines of the trainer's log")
 
 
 class EpochMetric(Base):
@@ -310,6 +354,20 @@ class EpochMetric(Base):
     forces_q95_ev_per_ang: Mapped[float | None] = mapped_column(
         comment="95th percentile of the absolute component errors"
     )
+    stress_rmse_ev_per_ang3: Mapped[float | None] = mapped_column(
+        comment="per component; null where the split has no stress"
+    )
+    stress_mae_ev_per_ang3: Mapped[float | None] = mapped_column(
+        comment="per component; null where the split has no stress"
+    )
+    replay_energy_rmse_ev_per_atom: Mapped[float | None] = mapped_column(
+        comment="on the replayed cells that were held out; multihead replay only"
+    )
+    replay_forces_rmse_ev_per_ang: Mapped[float | None] = mapped_column(
+        comment="per component, on the replayed cells that were held out; multihead replay only"
+    )
+    score: Mapped[float | None] = mapped_column(comment="robust validation score, no unit, lower is better")
+    lr: Mapped[float | None] = mapped_column(comment="learning rate of the epoch")
     seconds: Mapped[float | None] = mapped_column(comment="wall time of the epoch")
 
 
