@@ -10,6 +10,9 @@ from heo_core.errors import InputError
 
 type Versioned = Dataset | ModelVersion | Benchmark
 
+REGISTRY_PREFIX = "registry:"
+PRODUCTION = "production"
+
 
 def label(row: Versioned) -> str:
     """NAME@VERSION."""
@@ -19,13 +22,18 @@ def label(row: Versioned) -> str:
 def find_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T], reference: str) -> T | None:
     """Return NAME@VERSION, or the newest version of NAME; None where there is none.
 
+    A model is also found as NAME@production, the promoted version, and with `registry:` in front of any of the three.
     InputError when the version is no whole number.
     """
-    name, separator, version = reference.rpartition("@")
+    is_model = table is ModelVersion
+    name, separator, version = (reference.removeprefix(REGISTRY_PREFIX) if is_model else reference).rpartition("@")
     if not separator:
-        return session.scalar(_newest(table).where(table.name == reference))
+        return session.scalar(_newest(table).where(table.name == version))
+    if is_model and version == PRODUCTION:
+        return session.scalar(_newest(table).where(table.name == name, ModelVersion.state == PRODUCTION))
     if not version.isdecimal():
-        raise InputError(f"{reference!r}: after '@' stands a version number, for example {name or 'NAME'}@1")
+        or_word = f", or '{PRODUCTION}'" if is_model else ""
+        raise InputError(f"{reference!r}: after '@' stands a version number, for example {name or 'NAME'}@1{or_word}")
     return session.scalar(select(table).where(table.name == name, table.version == int(version)))
 
 
@@ -33,6 +41,10 @@ def get_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: 
     """Like find_version, but InputError, naming what there is, when there is none."""
     row = find_version(session, table, reference)
     if row is None:
+        if table is ModelVersion and reference.endswith(f"@{PRODUCTION}"):
+            name = reference.removeprefix(REGISTRY_PREFIX).removesuffix(f"@{PRODUCTION}")
+            if find_version(session, table, name) is not None:
+                raise InputError(f"no version of {name} is in production: run 'heo models promote {name}@VERSION'")
         known = list_references(session, table)
         shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
         raise InputError(f"there is no {table.__tablename__} {reference!r}; there is: {shown or 'none yet'}")

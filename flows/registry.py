@@ -8,6 +8,7 @@ from pathlib import Path
 
 from db import models
 from db.engine import session_scope
+from flows.events import emit_model_registered
 from flows.settings import Settings
 from heo_core.artifacts import store_artifact
 from heo_core.errors import InputError
@@ -36,7 +37,7 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
         model = replace(model, path=str(artifact.path))
         size_bytes = artifact.size_bytes
     with session_scope(url) as session:
-        row = models.register_published_model(
+        row, is_new = models.register_published_model(
             session,
             model,
             name=name,
@@ -44,7 +45,9 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
             # Nobody knows on what energies a file of the user's own was trained.
             energy_scale=None if reference.startswith("file:") else ENERGY_SCALES.get(model.family),
         )
-        return row.id
+    if is_new:
+        emit_model_registered(row.id, settings)
+    return row.id
 
 
 def load_model_file(model_version_id: int, settings: Settings) -> ModelFile:

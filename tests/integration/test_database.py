@@ -187,15 +187,18 @@ def test_a_lock_is_held_by_one_at_a_time_and_freed_with_its_connection(database_
 
 def register(session, name: str = "heo-mini") -> ModelVersion:
     model = ModelFile("mace", name, "weights.model", "ab" * 32, ("Mg", "O"), "MIT")
-    return models.register_published_model(session, model, name=name, size_bytes=1, energy_scale="pbe-uncorrected")
+    row, _ = models.register_published_model(session, model, name=name, size_bytes=1, energy_scale="pbe-uncorrected")
+    return row
 
 
 def test_the_same_model_file_is_one_version_and_follows_its_file(database_url: str) -> None:
     with session_scope(database_url) as session:
         first = register(session)
         moved = ModelFile("mace", "heo-mini", "elsewhere.model", "ab" * 32, ("Mg", "O"), "MIT")
-        again = models.register_published_model(session, moved, name="heo-mini", size_bytes=1, energy_scale=None)
-        assert first.id == again.id
+        again, is_new = models.register_published_model(
+            session, moved, name="heo-mini", size_bytes=1, energy_scale=None
+        )
+        assert (first.id, is_new) == (again.id, False)
         assert models.load_model_file(session, first.id).path == "elsewhere.model"
 
 
