@@ -3,6 +3,7 @@
 dataset ─< dataset_member >─ structure           dataset ─< dataset_rejection | dataset_leak | dataset_map
 structure ─ descriptor
 training_run ─< epoch_metric                     training_run ─ model_version (parent: model_version)
+sweep ─< sweep_trial ─ training_run
 benchmark ─< benchmark_case >─ structure
 evaluation = model_version × benchmark ─< prediction | relaxation | metric
 comparison = evaluation × evaluation             report
@@ -369,6 +370,58 @@ class EpochMetric(Base):
     score: Mapped[float | None] = mapped_column(comment="robust validation score, no unit, lower is better")
     lr: Mapped[float | None] = mapped_column(comment="learning rate of the epoch")
     seconds: Mapped[float | None] = mapped_column(comment="wall time of the epoch")
+
+
+class Sweep(Base):
+    """A search over parameters of a finetuning."""
+
+    __tablename__ = "sweep"
+    __table_args__ = (
+        UniqueConstraint("name", "version"),
+        UniqueConstraint("name", "key"),
+        _one_of("state", STATES, "state"),
+        {"comment": "searches over parameters of a finetuning; NAME@VERSION; ranked in the view sweep_ranking"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(comment="name given by the user; its models are NAME-t00, NAME-t01, ...")
+    version: Mapped[int] = mapped_column(Integer, comment="1, 2, ... for one name")
+    key: Mapped[str] = mapped_column(comment="sha256 of base, space, sampler, seed, dataset content and foundation")
+    params: Mapped[dict[str, Any]] = mapped_column(comment="SweepParams, with the dataset as NAME@VERSION")
+    dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id), index=True, comment="dataset of all trials")
+    n_trials: Mapped[int] = mapped_column(Integer, comment="trainings that were asked for")
+    state: Mapped[str] = mapped_column(comment="running; completed: every trial has ended; failed: it broke off")
+    failure: Mapped[str | None] = mapped_column(comment="why it broke off; run again, it goes on")
+    flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it last")
+    created_at: Mapped[datetime] = _created_at()
+    finished_at: Mapped[datetime | None] = mapped_column(comment="end of the last try")
+
+
+class SweepTrial(Base):
+    """One training of a sweep."""
+
+    __tablename__ = "sweep_trial"
+    __table_args__ = (
+        UniqueConstraint("sweep_id", "optuna_number"),
+        _one_of("state", ("waiting", *STATES), "state"),
+        {"comment": "trainings of a sweep, failed ones too; what drew their parameters stands in the schema optuna"},
+    )
+
+    sweep_id: Mapped[int] = mapped_column(ForeignKey(Sweep.id, ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, comment="0, 1, ...")
+    optuna_number: Mapped[int] = mapped_column(Integer, comment="number of the trial in Optuna's study")
+    params: Mapped[dict[str, Any]] = mapped_column(comment="values of the fields that are searched")
+    state: Mapped[str] = mapped_column(comment="waiting, running, completed or failed")
+    failure: Mapped[str | None] = mapped_column(comment="why there is no score")
+    score: Mapped[float | None] = mapped_column(comment="best validation score, as training_run.best_score has it")
+    training_run_id: Mapped[int | None] = mapped_column(ForeignKey(TrainingRun.id), index=True)
+    model_version_id: Mapped[int | None] = mapped_column(ForeignKey(ModelVersion.id), comment="model that it made")
+    flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that trains it, or did it last")
+    n_tries: Mapped[int] = mapped_column(
+        Integer, server_default=text("0"), comment="flow runs that were made for it; more than 1: some were killed"
+    )
+    started_at: Mapped[datetime | None] = mapped_column(comment="when its first flow run was made")
+    finished_at: Mapped[datetime | None] = mapped_column(comment="when its end was noticed")
 
 
 class Benchmark(Base):
