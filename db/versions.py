@@ -1,14 +1,14 @@
-"""NAME@VERSION: how datasets, models and benchmarks are named, and how a new version gets its number."""
+"""NAME@VERSION: how datasets, models, benchmarks and sweeps are named, and how a new version gets its number."""
 
 from __future__ import annotations
 
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
-from db.schema import Benchmark, Dataset, ModelVersion
+from db.schema import Benchmark, Dataset, ModelVersion, Sweep
 from heo_core.errors import InputError
 
-type Versioned = Dataset | ModelVersion | Benchmark
+type Versioned = Dataset | ModelVersion | Benchmark | Sweep
 
 REGISTRY_PREFIX = "registry:"
 PRODUCTION = "production"
@@ -19,7 +19,9 @@ def label(row: Versioned) -> str:
     return f"{row.name}@{row.version}"
 
 
-def find_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T], reference: str) -> T | None:
+def find_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](
+    session: Session, table: type[T], reference: str
+) -> T | None:
     """Return NAME@VERSION, or the newest version of NAME; None where there is none.
 
     A model is also found as NAME@production, the promoted version, and with `registry:` in front of any of the three.
@@ -37,7 +39,7 @@ def find_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table:
     return session.scalar(select(table).where(table.name == name, table.version == int(version)))
 
 
-def get_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T], reference: str) -> T:
+def get_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, table: type[T], reference: str) -> T:
     """Like find_version, but InputError, naming what there is, when there is none."""
     row = find_version(session, table, reference)
     if row is None:
@@ -51,12 +53,12 @@ def get_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: 
     return row
 
 
-def list_references[T: (Dataset, ModelVersion, Benchmark)](session: Session, table: type[T]) -> list[str]:
+def list_references[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, table: type[T]) -> list[str]:
     """All NAME@VERSION of a table, newest first."""
     return [label(row) for row in session.scalars(_newest(table))]
 
 
-def add_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, row: T) -> tuple[T, bool]:
+def add_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, row: T) -> tuple[T, bool]:
     """Store a row as its name's next version, unless its (name, key) is there; return the row and whether it is new."""
     table = type(row)
     # Two processes that add the same name take turns until the end of the transaction.
@@ -72,5 +74,5 @@ def add_version[T: (Dataset, ModelVersion, Benchmark)](session: Session, row: T)
     return row, True
 
 
-def _newest[T: (Dataset, ModelVersion, Benchmark)](table: type[T]) -> Select[T]:
+def _newest[T: (Dataset, ModelVersion, Benchmark, Sweep)](table: type[T]) -> Select[T]:
     return select(table).order_by(table.created_at.desc(), table.version.desc(), table.id.desc())
