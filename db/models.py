@@ -190,7 +190,7 @@ def set_note(session: Session, reference: str, note: str) -> ModelVersion:
     return row
 
 
-def list_models(session: Session, state: State | None = None) -> list[dict[str, Any]]:
+def list_models(session: Session, state: State | Literal["all"] | None = None) -> list[dict[str, Any]]:
     """One row a model version, newest first; without a state, all but the archived."""
     parent = aliased(ModelVersion)
     query = (
@@ -198,9 +198,10 @@ def list_models(session: Session, state: State | None = None) -> list[dict[str, 
         .outerjoin(parent, parent.id == ModelVersion.parent_id)
         .outerjoin(Dataset, Dataset.id == ModelVersion.dataset_id)
         .outerjoin(TrainingRun, TrainingRun.id == ModelVersion.training_run_id)
-        .where(ModelVersion.state != "archived" if state is None else ModelVersion.state == state)
         .order_by(ModelVersion.created_at.desc(), ModelVersion.id.desc())
     )
+    if state != "all":
+        query = query.where(ModelVersion.state != "archived" if state is None else ModelVersion.state == state)
     return [
         {
             "model": label(model),

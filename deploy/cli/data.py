@@ -1,4 +1,4 @@
-"""`heo dataset ...` and `heo models ...`: look at what is in the database, add a model of your own."""
+"""`heo dataset ...`: look at the datasets in the database, and write one to a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 PANEL = "Data"
 
 dataset_app = typer.Typer(help="Curated datasets.", no_args_is_help=True)
-models_app = typer.Typer(help="Registered models.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -23,7 +22,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def register(app: typer.Typer) -> None:
     """Add these commands to the `heo` command."""
     app.add_typer(dataset_app, name="dataset", rich_help_panel=PANEL)
-    app.add_typer(models_app, name="models", rich_help_panel=PANEL)
 
 
 @dataset_app.command("list")
@@ -85,28 +83,3 @@ def export_dataset(
         return {"structures": export_structures(structures, path, file_format), "path": str(path.resolve())}
 
     print_result(read(export), as_json=as_json)
-
-
-@models_app.command("list")
-def list_models(as_json: Json = False) -> None:
-    """Show all models, newest first."""
-    from db import models
-    from deploy.cli.tables import print_rows
-
-    print_rows(read(models.list_models), "no model yet: run 'heo finetune'", as_json=as_json)
-
-
-@models_app.command("add")
-def add_model(
-    path: Annotated[Path, typer.Argument(help="A MACE .model file.")],
-    name: Annotated[str | None, typer.Option(help="Name to register it under.", show_default="the file's name")] = None,
-    as_json: Json = False,
-) -> None:
-    """Register a MACE model file of your own, after checking that it is one; nothing else in the file is run."""
-    from db import models
-    from deploy.cli.tables import print_result
-    from flows.registry import register_model
-    from flows.settings import load_settings
-
-    model_version_id = register_model(f"file:{path}", load_settings(), name=name)
-    print_result(read(lambda session: models.summarise(session, model_version_id)), as_json=as_json)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.cli.database import read
+from deploy.cli.models import print_model
+from deploy.cli.tables import print_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +109,7 @@ def finetune(
         model_version_id = flow(params)
         return read(lambda session: models.summarise(session, model_version_id))
 
-    _run(work, as_json=as_json)
+    _run(work, as_json=as_json, show=print_model)
 
 
 def evaluate(
@@ -225,10 +227,9 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _run(work: Callable[[], dict[str, Any]], *, as_json: bool) -> None:
+def _run(work: Callable[[], dict[str, Any]], *, as_json: bool, show: Callable[..., None] = print_result) -> None:
     """Start what a flow needs, run it here with short log lines on stderr, print its result."""
     from deploy.cli.output import make_console, progress
-    from deploy.cli.tables import print_result
     from deploy.services import ensure_services
     from flows.settings import load_settings
 
@@ -239,4 +240,4 @@ def _run(work: Callable[[], dict[str, Any]], *, as_json: bool) -> None:
     from deploy.cli.flow_log import shorten_log
 
     shorten_log()
-    print_result(work(), as_json=as_json)
+    show(work(), as_json=as_json)

@@ -5,8 +5,9 @@ ensure_services(settings)  the same for a flow that runs in this process, withou
 down(settings)             stop everything of this home
 status(settings)           how each service is
 locate(settings)           where they are, without starting anything
+point_prefect(settings)    let Prefect in this process use the server, without starting anything
 """
 
-from deploy.services.stack import Services, ServiceStatus, down, ensure_services, locate, status, up
+from deploy.services.stack import Services, ServiceStatus, down, ensure_services, locate, point_prefect, status, up
 
-__all__ = ["ServiceStatus", "Services", "down", "ensure_services", "locate", "status", "up"]
+__all__ = ["ServiceStatus", "Services", "down", "ensure_services", "locate", "point_prefect", "status", "up"]

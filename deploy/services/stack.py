@@ -96,6 +96,13 @@ def ensure_services(settings: Settings, *, workers: bool = False, say: Say = _ig
     return services
 
 
+def point_prefect(settings: Settings) -> None:
+    """Point Prefect in this process, not imported yet, at the server of this home if one is written down."""
+    api_url = load_state(resolved_home(settings)).server.api_url
+    if api_url is not None:
+        os.environ.update(prefect_environment(settings, api_url))
+
+
 def locate(settings: Settings) -> Services:
     """Return where the services of a home are, as written down; ServiceError if they were never started."""
     home = resolved_home(settings)
