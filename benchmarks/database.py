@@ -57,7 +57,7 @@ def make_structures(count: int, n_atoms: int, seed: int) -> list[Structure]:
 def run_postgres() -> Iterator[str]:
     """URL of a migrated database that goes when the block ends."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(home=Path(folder), database_url=None, artifact_root=None, report_root=None)
+        settings = Settings(home=Path(folder), database_url=None, artifact_store=None, report_root=None)
         home = resolved_home(settings)
         with services_lock(home):
             state = load_state(home)

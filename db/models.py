@@ -95,6 +95,12 @@ def get_registered_model(session: Session, reference: str) -> ModelVersion:
     return get_version(session, ModelVersion, reference)
 
 
+def find_published(session: Session, reference: str) -> ModelVersion | None:
+    """Version that a reference such as mace-mp:medium meant when it was first registered; None if it never was."""
+    query = select(ModelVersion).where(ModelVersion.reference == reference, ModelVersion.parent_id.is_(None))
+    return session.scalar(query.order_by(ModelVersion.id).limit(1))
+
+
 def get_model(session: Session, model_version_id: int) -> ModelVersion:
     """Return one version by id."""
     return session.get_one(ModelVersion, model_version_id)
@@ -120,6 +126,7 @@ def to_model_file(row: ModelVersion) -> ModelFile:
         sha256=row.sha256,
         elements=tuple(row.elements),
         licence=row.licence,
+        energy_scale=row.energy_scale,
     )
 
 
@@ -188,6 +195,12 @@ def set_note(session: Session, reference: str, note: str) -> ModelVersion:
     row.note = note.strip() or None
     session.flush()
     return row
+
+
+def set_warnings(session: Session, model_version_id: int, warnings: Sequence[str]) -> None:
+    """Write what the assessment found, in place of what it found before."""
+    get_model(session, model_version_id).warnings = list(warnings)
+    session.flush()
 
 
 def list_models(session: Session, state: State | Literal["all"] | None = None) -> list[dict[str, Any]]:

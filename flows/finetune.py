@@ -1,10 +1,9 @@
-"""Finetune: train a foundation model on a dataset with MACE's own trainer and register the result."""
+"""Finetune: train a foundation model on a dataset with MACE's own trainer, register the result and assess it."""
 
 from __future__ import annotations
 
-import shutil
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
@@ -16,17 +15,20 @@ from db import datasets, models, training
 from db.engine import exclusive, session_scope
 from db.schema import Dataset, ModelVersion
 from db.versions import label
+from flows.assess import assess_model
+from flows.events import emit_model_registered
 from flows.progress import ProgressReporter
+from flows.provenance import describe_code, describe_device, list_package_versions
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
-from heo_core.artifacts import check_sha256, store_artifact
-from heo_core.errors import ModelError
-from heo_core.finetuning.run import TrainingResult, run_training
-from heo_core.finetuning.strategy import make_recipe
-from heo_core.finetuning.training_set import TrainingSet, make_training_set
-from heo_core.models import resolve_device
+from heo_core.errors import ModelError, TrainingError
+from heo_core.finetuning.preparation import Preparation, prepare_training
+from heo_core.finetuning.run import TrainingResult, clear_training, is_begun, run_training
+from heo_core.finetuning.strategy import Acceleration, choose_acceleration, make_recipe
+from heo_core.finetuning.training_set import make_training_set
+from heo_core.models import describe, resolve_device
 from heo_core.params import FinetuneParams, hash_json
-from heo_core.records import EpochMetrics
+from heo_core.records import EpochMetrics, ModelFile, Structure
 
 
 @task(name="register the foundation model", cache_policy=NO_CACHE)
@@ -40,135 +42,213 @@ def train(params: FinetuneParams, foundation_id: int) -> int:
     """Return the id of the model version that this training makes; a second time it is found, not made."""
     settings = load_settings()
     url = settings.resolve_database_url()
+    logger = get_run_logger()
+    params = params.resolve()
     with session_scope(url) as session:
         dataset = datasets.get_dataset(session, params.dataset)
+        replayed = _find_replayed(params, lambda name: datasets.get_dataset(session, name))
         foundation = models.get_model(session, foundation_id)
         name = params.name or f"{foundation.name}-{dataset.name}"
     if foundation.family != "mace":
         raise ModelError(f"{params.foundation} is of the family {foundation.family}; only mace models can be finetuned")
-    if not foundation.artifact_uri:
-        raise ModelError(f"{params.foundation} has no file that could be finetuned")
-    key = hash_json(
-        {
-            "recipe": make_recipe(params, Path(foundation.artifact_uri)),
-            "name": name,
-            "dataset": dataset.content_hash,
-            "foundation": foundation.sha256,
-        }
-    )
-    with exclusive(url, f"training:{key}") as waited:
-        if waited:
-            get_run_logger().info("waited for another run of the same training")
+    run = _Run(params, dataset, replayed, foundation, name, settings)
+    with exclusive(
+        url, f"training:{run.key}", on_wait=lambda: logger.info("another run of the same training is on: waiting for it")
+    ):
         with session_scope(url) as session:
-            found = training.find_model_of_key(session, key)
+            found = training.find_model_of_key(session, run.key)
             if found is not None:
-                get_run_logger().info("reusing model %s", label(found))
+                logger.info("reusing model %s", label(found))
                 return found.id
-        return _train_and_register(params, dataset, foundation, key, name, settings)
+        return run.train_and_register()
 
 
-def _train_and_register(
-    params: FinetuneParams, dataset: Dataset, foundation: ModelVersion, key: str, name: str, settings: Settings
-) -> int:
-    url = settings.resolve_database_url()
-    device = resolve_device(settings.device)
-    with session_scope(url) as session:
-        train_split, validation_split = (
-            list(datasets.load_split(session, dataset.id, split).values()) for split in ("train", "validation")
+def _find_replayed(params: FinetuneParams, get: Any) -> Dataset | None:
+    """Return the dataset whose structures are replayed; None where there is none, or it is the training split itself."""
+    uses_dataset = params.strategy == "replay" and params.replay.structures != "train"
+    return get(params.replay.structures) if uses_dataset else None
+
+
+class _Run:
+    """One training, from the rows of its splits to the row of its model."""
+
+    def __init__(
+        self,
+        params: FinetuneParams,
+        dataset: Dataset,
+        replayed: Dataset | None,
+        foundation: ModelVersion,
+        name: str,
+        settings: Settings,
+    ) -> None:
+        self.params, self.dataset, self.replayed = params, dataset, replayed
+        self.foundation, self.name, self.settings = foundation, name, settings
+        self.url = settings.resolve_database_url()
+        self.foundation_file = load_model_file(foundation.id, settings)
+        self.recipe = make_recipe(params, Path(str(self.foundation_file.path)))
+        self.device = resolve_device(settings.device)
+        self.acceleration: Acceleration = choose_acceleration(settings.acceleration, params, self.device)
+        self.key = hash_json(
+            {
+                "recipe": self.recipe,
+                "E0s": params.E0s,
+                "patience": params.patience,
+                "replay": params.replay.model_dump(mode="json") if params.strategy == "replay" else None,
+                "replayed": replayed.content_hash if replayed else None,
+                "name": name,
+                "dataset": dataset.content_hash,
+                "foundation": foundation.sha256,
+            }
         )
-    training_set = make_training_set(train_split, validation_split, models.to_model_file(foundation), params)
-    with session_scope(url) as session:
-        run_id = training.start_training_run(
-            session,
-            key,
-            name=name,
-            dataset_id=dataset.id,
-            foundation_id=foundation.id,
-            params=params.model_dump(mode="json"),
-            mace_arguments=make_recipe(params, Path(str(foundation.artifact_uri))),
-            n_train=len(training_set.train),
-            n_validation=len(training_set.validation),
-            left_out=training_set.left_out,
-            device=device,
-            versions={package: version(package) for package in ("heo", "mace-torch", "torch")},
-            flow_run_id=flow_run.get_id(),
-        )
-    _say_what_is_trained(name, training_set, device)
-    folder = settings.work / "training" / key[:16]
-    try:
-        result = _run(params, foundation.id, training_set, folder, device, run_id, settings)
-        artifact = store_artifact(result.model_path, settings.artifacts)
-        shutil.rmtree(folder)
-    except BaseException as exc:
-        # Ctrl-C and a cancelled run included: a run that ended says so.
-        with session_scope(url) as session:
-            training.fail_training_run(session, run_id, str(exc) or "interrupted")
-        raise
-    with session_scope(url) as session:
-        model = training.complete_training_run(
-            session,
-            run_id,
-            result.best_epoch,
-            ModelVersion(
-                name=name,
-                key=key,
-                family="mace",
-                reference=f"{foundation.name}@{foundation.version}",
-                parent_id=foundation.id,
-                dataset_id=dataset.id,
-                sha256=artifact.sha256,
-                size_bytes=artifact.size_bytes,
-                artifact_uri=str(artifact.path),
-                elements=foundation.elements,
-                energy_scale=foundation.energy_scale,
-                licence=foundation.licence,
-                params=params.model_dump(mode="json"),
-            ),
-        )
+        self.folder = settings.work / "training" / self.key[:16]
+
+    def train_and_register(self) -> int:
+        """Train, and store the model; what goes wrong on the way is stored with the run."""
+        run_id = self._start()
+        try:
+            preparation = self._prepare(run_id)
+            result = self._train(run_id)
+            artifact = self.settings.artifacts.put(result.model_path)
+        except BaseException as exc:
+            # Ctrl-C and a cancelled run included: a run that ended says so.
+            if isinstance(exc, TrainingError):
+                # It would fail again: the next try starts anew.
+                self._forget()
+            with session_scope(self.url) as session:
+                training.fail_training_run(session, run_id, str(exc) or "interrupted")
+            raise
+        model_file = ModelFile("mace", self.name, str(result.model_path), artifact.sha256)
+        facts = describe(model_file)
+        with session_scope(self.url) as session:
+            model = training.complete_training_run(
+                session,
+                run_id,
+                self._make_model(preparation, result, facts)
+                | {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, "artifact_uri": artifact.uri},
+                best_epoch=result.best_epoch,
+                best_score=result.best_score,
+                stop_reason=result.stop_reason,
+                train_s=sum(epoch.seconds or 0.0 for epoch in result.epochs),
+                log_tail=result.log_tail,
+            )
+        clear_training(self.folder, result.best_epoch)
+        emit_model_registered(model.id)
         get_run_logger().info(
-            "registered model %s: epoch %d of %d", label(model), result.best_epoch, params.max_num_epochs
+            "registered model %s: epoch %d of %d", label(model), result.best_epoch, result.epochs[-1].epoch
         )
         return model.id
 
+    def _start(self) -> int:
+        with session_scope(self.url) as session:
+            return training.start_training_run(
+                session,
+                self.key,
+                continues=is_begun(self.folder),
+                name=self.name,
+                strategy=self.params.strategy,
+                dataset_id=self.dataset.id,
+                foundation_id=self.foundation.id,
+                params=self.params.model_dump(mode="json"),
+                params_hash=self.params.compute_hash(),
+                mace_arguments=self.recipe,
+                device=describe_device(self.device),
+                versions=list_package_versions(),
+                flow_run_id=flow_run.get_id(),
+            )
 
-def _run(
-    params: FinetuneParams,
-    foundation_id: int,
-    training_set: TrainingSet,
-    folder: Path,
-    device: str,
-    run_id: int,
-    settings: Settings,
-) -> TrainingResult:
-    """Train, with every epoch in Postgres and in Prefect's UI as soon as it is done."""
-    url = settings.resolve_database_url()
-    foundation = load_model_file(foundation_id, settings)
-    check_sha256(Path(str(foundation.path)), str(foundation.sha256))
-    progress = ProgressReporter("training-progress", "epochs trained", params.max_num_epochs)
+    def _prepare(self, run_id: int) -> Preparation:
+        logger = get_run_logger()
+        training_set = make_training_set(
+            self._load("train"), self._load("validation"), self.foundation_file, self.params
+        )
+        preparation = prepare_training(
+            training_set,
+            self._load("train", self.replayed) if self.replayed else [],
+            self.params,
+            foundation=self.foundation_file,
+            folder=self.folder,
+            device=self.device,
+        )
+        with session_scope(self.url) as session:
+            training.describe_training_run(
+                session,
+                run_id,
+                n_train=len(training_set.train),
+                n_validation=len(training_set.validation),
+                left_out=training_set.left_out,
+                e0s=preparation.e0s or None,
+                replay=preparation.replay,
+            )
+        logger.info(
+            "training %s (%s) on %d structures%s, validated on %d%s%s",
+            self.name,
+            self.params.strategy,
+            len(training_set.train),
+            f" and {preparation.replay['n_cells']} replayed cells" if preparation.replay else "",
+            len(training_set.validation),
+            "".join(f"; {count} left out: {reason}" for reason, count in training_set.left_out.items()),
+            "; going on from the last finished epoch" if is_begun(self.folder) else "",
+        )
+        if self.device == "cpu":
+            logger.info("no CUDA device is used: training on the CPU")
+        return preparation
 
-    def store_epoch(epoch: EpochMetrics) -> None:
-        with session_scope(url) as session:
-            training.add_epochs(session, run_id, [epoch])
-        errors = f"{1000 * epoch.forces_rmse_ev_per_ang:.1f} meV/Å, {1000 * epoch.energy_rmse_ev_per_atom:.1f} meV/atom"
-        progress.update(epoch.epoch, f"validation RMSE {errors}")
+    def _load(self, split: str, dataset: Dataset | None = None) -> list[Structure]:
+        with session_scope(self.url) as session:
+            return list(datasets.load_split(session, (dataset or self.dataset).id, split).values())
 
-    return run_training(
-        training_set, params, foundation=Path(str(foundation.path)), folder=folder, device=device, on_epoch=store_epoch
-    )
+    def _train(self, run_id: int) -> TrainingResult:
+        """Train, with every epoch in Postgres and in Prefect's UI as soon as it is done."""
+        progress = ProgressReporter("training-progress", "epochs trained", self.params.max_num_epochs)
+        scores: dict[int, float] = {}
 
+        def store_epoch(epoch: EpochMetrics) -> None:
+            with session_scope(self.url) as session:
+                training.add_epochs(session, run_id, [epoch])
+            if epoch.epoch > 0 and epoch.score is not None:
+                scores[epoch.epoch] = epoch.score
+            best = f"; best so far: epoch {min(scores, key=lambda e: scores[e])}" if scores else ""
+            forces, energy = 1000 * epoch.forces_rmse_ev_per_ang, 1000 * epoch.energy_rmse_ev_per_atom
+            progress.update(epoch.epoch, f"validation RMSE {forces:.1f} meV/Å, {energy:.1f} meV/atom{best}")
 
-def _say_what_is_trained(name: str, training_set: TrainingSet, device: str) -> None:
-    logger = get_run_logger()
-    left_out = "".join(f"; {count} left out: {reason}" for reason, count in training_set.left_out.items())
-    logger.info(
-        "training %s on %d structures, validated on %d%s",
-        name,
-        len(training_set.train),
-        len(training_set.validation),
-        left_out,
-    )
-    if device == "cpu":
-        logger.info("no CUDA device is used: training on the CPU")
+        return run_training(
+            self.params,
+            foundation=self.folder / "foundation.model",
+            folder=self.folder,
+            device=self.device,
+            on_epoch=store_epoch,
+            acceleration=self.acceleration,
+        )
+
+    def _forget(self) -> None:
+        """Remove the checkpoints of a training that failed by itself."""
+        for path in (self.folder / "checkpoints").glob("*"):
+            path.unlink()
+
+    def _make_model(self, preparation: Preparation, result: TrainingResult, facts: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "key": self.key,
+            "family": "mace",
+            "reference": label(self.foundation),
+            "parent_id": self.foundation.id,
+            "foundation_id": self.foundation.foundation_id or self.foundation.id,
+            "dataset_id": self.dataset.id,
+            "dataset_hash": self.dataset.content_hash,
+            "elements": facts["elements"],
+            "energy_scale": self.foundation.energy_scale,
+            "licence": self.foundation.licence,
+            "params": self.params.model_dump(mode="json"),
+            "params_hash": self.params.compute_hash(),
+            "code_version": describe_code(),
+            "package_versions": list_package_versions(),
+            "device": describe_device(self.device),
+            "train_s": sum(epoch.seconds or 0.0 for epoch in result.epochs),
+            "e0s": facts["e0s"],
+            "dtype": facts["dtype"],
+            "n_parameters": facts["n_parameters"],
+            "r_max_ang": facts["r_max_ang"],
+        }
 
 
 @task(name="show the training", cache_policy=NO_CACHE)
@@ -189,4 +269,5 @@ def finetune(params: FinetuneParams = FinetuneParams()) -> int:
     foundation_id = register_foundation(params.foundation)
     model_version_id = train(params, foundation_id)
     show_training(model_version_id)
+    assess_model(model_version_id)
     return model_version_id

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from db import models
 from db.engine import session_scope
+from db.schema import ModelVersion
 from flows.events import emit_model_registered
-from flows.settings import Settings
-from heo_core.artifacts import store_artifact
-from heo_core.errors import InputError
-from heo_core.models import resolve_model
-from heo_core.models.potential import ENERGY_SCALES
+from flows.settings import Settings, load_settings
+from heo_core.errors import InputError, ModelError, ServiceError
+from heo_core.models import FOUNDATIONS, describe, find_published_file, resolve_model
+from heo_core.models.download import tell_stderr
 from heo_core.params import NAME_PATTERN
 from heo_core.records import ModelFile
 
@@ -21,20 +22,26 @@ from heo_core.records import ModelFile
 def register_model(reference: str, settings: Settings, *, name: str | None = None) -> int:
     """Return the id of the model version that a reference means.
 
-    NAME and NAME@VERSION are looked up; heo-mini, mace-mp:..., chgnet:... and file:PATH are resolved, checked and
-    registered.
+    NAME, NAME@VERSION and registry:NAME@VERSION are looked up; the published ones and file:PATH are resolved, checked
+    and registered. A published reference means the bytes that it meant the first time: ModelError, with both hashes, if
+    it resolves to others now.
     Raises ModelError or InputError, naming what is allowed, for anything else.
     """
     url = settings.resolve_database_url()
     if not is_published(reference):
         with session_scope(url) as session:
-            return models.get_registered_model(session, reference).id
+            return models.get_registered_model(session, reference.removeprefix("registry:")).id
     name = _check_name(name or name_published_model(reference), reference)
-    model = resolve_model(reference)
+    pinned = _find_pinned(reference, settings)
+    if pinned is not None and _is_only_in_store(pinned, settings):
+        _tell(FOUNDATIONS[reference].notice)
+        return pinned.id
+    model = resolve_model(reference, sha256=pinned.sha256 if pinned else None, tell=_tell)
+    facts = _gather_facts(model)
     size_bytes = None
     if model.path is not None:
-        artifact = store_artifact(Path(model.path), settings.artifacts)
-        model = replace(model, path=str(artifact.path))
+        artifact = settings.artifacts.put(Path(model.path))
+        model = replace(model, path=artifact.uri)
         size_bytes = artifact.size_bytes
     with session_scope(url) as session:
         row, is_new = models.register_published_model(
@@ -42,8 +49,8 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
             model,
             name=name,
             size_bytes=size_bytes,
-            # Nobody knows on what energies a file of the user's own was trained.
-            energy_scale=None if reference.startswith("file:") else ENERGY_SCALES.get(model.family),
+            energy_scale=model.energy_scale,
+            facts=facts,
         )
     if is_new:
         emit_model_registered(row.id, settings)
@@ -51,14 +58,66 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
 
 
 def load_model_file(model_version_id: int, settings: Settings) -> ModelFile:
-    """Return what heo_core needs to load a registered version."""
+    """Return what heo_core needs to load a registered version; its file is on this machine, and is the registered one.
+
+    ModelError, with both hashes, if the artifact store holds other bytes or none.
+    """
     with session_scope(settings.resolve_database_url()) as session:
-        return models.load_model_file(session, model_version_id)
+        model = models.load_model_file(session, model_version_id)
+    if not model.path or not model.sha256:
+        return model
+    return replace(model, path=str(settings.artifacts.fetch(model.path, model.sha256)))
+
+
+def find_model_file(reference: str) -> ModelFile:
+    """Return a registered model for `heo_core.models.load`, which finds this function by its entry point."""
+    settings = load_settings()
+    with session_scope(settings.resolve_database_url()) as session:
+        model_version_id = models.get_registered_model(session, reference.removeprefix("registry:")).id
+    return load_model_file(model_version_id, settings)
 
 
 def is_published(reference: str) -> bool:
     """Whether a reference names a model by itself; the name of a registered one holds no colon."""
-    return ":" in reference or reference == "heo-mini"
+    return reference == "heo-mini" or (":" in reference and not reference.startswith("registry:"))
+
+
+def _find_pinned(reference: str, settings: Settings) -> ModelVersion | None:
+    """Version that a reference to a download meant before; files within packages are checked by these."""
+    if reference not in FOUNDATIONS or FOUNDATIONS[reference].mace_name is None:
+        return None
+    with session_scope(settings.resolve_database_url()) as session:
+        return models.find_published(session, reference)
+
+
+def _is_only_in_store(pinned: ModelVersion, settings: Settings) -> bool:
+    """Whether a pinned file is in the artifact store and no longer where it was downloaded to."""
+    if find_published_file(pinned.reference) is not None or not pinned.artifact_uri or not pinned.sha256:
+        return False
+    try:
+        settings.artifacts.fetch(pinned.artifact_uri, pinned.sha256)
+    except (ModelError, ServiceError):
+        return False  # it is downloaded again, and must have the same hash
+    return True
+
+
+def _gather_facts(model: ModelFile) -> dict[str, Any]:
+    """Facts of a file that the registry keeps."""
+    facts = describe(model)
+    return {name: facts[name] for name in ("e0s", "dtype", "n_parameters", "r_max_ang")}
+
+
+def _tell(line: str | None) -> None:
+    """Say a line where it is read: in the log of the flow that runs, else on standard error."""
+    if line is None:
+        return
+    from prefect.context import TaskRunContext
+    from prefect.logging import get_run_logger
+
+    if TaskRunContext.get() is None:
+        tell_stderr(line)
+    else:
+        get_run_logger().warning(line)
 
 
 def _check_name(name: str, reference: str) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from heo_core.artifacts import ArtifactStore, normalize_store_uri
 from heo_core.errors import ServiceError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -22,19 +23,31 @@ class Settings(BaseSettings):
 
     home: Path = Field(CHECKOUT / ".heo", description="state of the local services, logs, artifacts, reports")
     database_url: str | None = Field(None, description="Postgres of your own, instead of the embedded one")
-    artifact_root: Path | None = Field(None, description="model files; default HOME/artifacts")
+    artifact_store: str | None = Field(
+        None, description="model files: a folder, file:// or s3://BUCKET/PREFIX; default HOME/artifacts"
+    )
     report_root: Path | None = Field(None, description="report pages; default HOME/reports")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one")
 
-    @field_validator("home", "artifact_root", "report_root")
+    acceleration: Literal["auto", "none", "cueq", "oeq"] = Field(
+        "auto", description="equivariant kernels of a training on CUDA: cuEquivariance or OpenEquivariance"
+    )
+
+    @field_validator("home", "report_root")
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()
 
+    @field_validator("artifact_store")
+    @classmethod
+    def _make_uri(cls, store: str | None) -> str | None:
+        return normalize_store_uri(store) if store else None
+
     @cached_property
-    def artifacts(self) -> Path:
-        """Folder of the content-addressed model files."""
-        return self.artifact_root or self.home / "artifacts"
+    def artifacts(self) -> ArtifactStore:
+        """Where the content-addressed model files are kept, with a cache of those that are kept elsewhere."""
+        uri = self.artifact_store or normalize_store_uri(self.home / "artifacts")
+        return ArtifactStore(uri, cache=self.home / "cache" / "artifacts")
 
     @cached_property
     def reports(self) -> Path:

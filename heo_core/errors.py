@@ -4,7 +4,7 @@ HeoError                    one clear line for the user; exit code 1
 ├── InputError              what the user gave is not usable: a file, a name, a value; exit code 2
 │   ├── SourceError         a dataset source that is missing, unreadable or lacks a column
 │   └── ModelError          a model reference or file that cannot be used
-├── ServiceError            the database, the Prefect server or a worker cannot be reached or started; exit code 3
+├── ServiceError            database, Prefect server, worker or artifact store cannot be reached or started; exit code 3
 ├── TrainingError           a training run that ended without a model
 └── EvaluationError         an evaluation that could not be done at all
 """
@@ -33,7 +33,7 @@ class ModelError(InputError):
 
 
 class ServiceError(HeoError):
-    """The database, the Prefect server or a worker cannot be reached or started."""
+    """The database, the Prefect server, a worker or the artifact store cannot be reached or started."""
 
     exit_code = 3
 

@@ -92,7 +92,8 @@ class Structure:
 class ModelFile:
     """A model that can be loaded: its family, and for a file its path and the sha256 that the path must have.
 
-    elements: symbols that the model knows; empty when it knows all that pymatgen does.
+    elements: symbols that the model knows; empty when it knows all that pymatgen does. energy_scale: what its energies
+    are relative to; None where nobody said.
     """
 
     family: str
@@ -101,6 +102,7 @@ class ModelFile:
     sha256: str | None
     elements: tuple[str, ...] = ()
     licence: str | None = None
+    energy_scale: str | None = None
 
     def unknown_elements(self, species: tuple[str, ...] | list[str]) -> list[str]:
         """Return those of the elements that this model does not know, sorted."""
@@ -172,8 +174,32 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class VolumeCurve:
+    """Energy against volume of one material under one model; None where there is no number, and failure then says why.
+
+    Errors are predicted / reference - 1. energy_volume_rmse: root mean square over the volumes of the difference of the
+    two curves E(V) - E(V_ref), eV/atom, V_ref being the reference's own relaxed volume.
+    """
+
+    material: str
+    n_volumes: int
+    reference_volume_ang3_per_atom: float | None = None
+    reference_bulk_modulus_gpa: float | None = None
+    equilibrium_volume_ang3_per_atom: float | None = None
+    bulk_modulus_gpa: float | None = None
+    equilibrium_volume_error_fraction: float | None = None
+    bulk_modulus_error_fraction: float | None = None
+    energy_volume_rmse_ev_per_atom: float | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
 class EpochMetrics:
-    """One evaluation of a training run on its validation split. epoch 0 is the foundation model before any step."""
+    """One evaluation of a training run on its validation split. epoch 0 is the foundation model before any step.
+
+    score: MAE of forces in eV/Å plus MAE of energies in eV/atom, which picks the best epoch. lr: learning rate of the
+    epoch. replay_...: on held-back replayed cells, where these have an output head of their own.
+    """
 
     epoch: int
     train_loss: float | None
@@ -184,3 +210,9 @@ class EpochMetrics:
     forces_mae_ev_per_ang: float | None
     forces_q95_ev_per_ang: float | None
     seconds: float | None
+    stress_rmse_ev_per_ang3: float | None = None
+    stress_mae_ev_per_ang3: float | None = None
+    lr: float | None = None
+    score: float | None = None
+    replay_energy_rmse_ev_per_atom: float | None = None
+    replay_forces_rmse_ev_per_ang: float | None = None

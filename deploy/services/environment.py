@@ -17,12 +17,18 @@ FOREIGN_PREFIXES = ("PREFECT_API_", "PREFECT_SERVER_", "PREFECT_UI_", "PREFECT__
 
 WORKER_SETTINGS = (
     "HEO_HOME",
-    "HEO_ARTIFACT_ROOT",
+    "HEO_ARTIFACT_STORE",
     "HEO_REPORT_ROOT",
     "HEO_DEVICE",
     "HEO_DATABASE_URL",
     "PREFECT_API_URL",
     "OMP_NUM_THREADS",
+    # Of an artifact store in a bucket.
+    "AWS_ENDPOINT_URL",
+    "AWS_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
 )
 
 
@@ -45,7 +51,7 @@ def service_environment(settings: Settings, service: str) -> dict[str, str]:
         HOME_MARK: str(home),
         SERVICE_MARK: service,
         "HEO_HOME": str(home),
-        "HEO_ARTIFACT_ROOT": str(settings.artifacts),
+        "HEO_ARTIFACT_STORE": settings.artifacts.uri,
         "HEO_REPORT_ROOT": str(settings.reports),
         "HEO_DEVICE": settings.device,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

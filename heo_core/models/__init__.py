@@ -1,55 +1,84 @@
 """Interatomic potentials: a reference such as `heo-mini` becomes a ModelFile, and a ModelFile a loaded Potential.
 
-Each family is one module, and its package is imported there only: importing this package imports no torch.
+Each family is one module, and its package is imported there only: importing this package imports no torch. `load` does
+it all in one call.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from heo_core.errors import ModelError
+from heo_core.errors import ModelError, ServiceError
+from heo_core.models.download import Tell, tell_stderr
+from heo_core.models.foundations import ALLOWED_REFERENCES, FOUNDATIONS
 from heo_core.models.potential import Potential
+from heo_core.params import NAME_PATTERN
 from heo_core.records import ModelFile
 
 __all__ = [
     "ALLOWED_REFERENCES",
+    "FOUNDATIONS",
     "Potential",
     "describe",
+    "find_published_file",
     "inspect_file",
+    "load",
     "load_model",
     "resolve_device",
     "resolve_model",
 ]
 
-ALLOWED_REFERENCES = (
-    "heo-mini, mace-mp:small|medium|large, chgnet:0.3.0, file:PATH, or NAME@VERSION of a registered model"
-)
-
 _ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def resolve_model(reference: str) -> ModelFile:
-    """Find the file of a model that is named by itself: heo-mini, mace-mp:SIZE, chgnet:0.3.0 or file:PATH.
+def load(model: str | ModelFile, *, device: str = "auto", dtype: str = "float64") -> Potential:
+    """Load a model by its reference: `load("heo-mini")`, `load("registry:NAME@VERSION")`, `load("file:PATH")`.
 
-    NAME@VERSION is looked up in the database by the flows. mace-mp:SIZE is downloaded once, into MACE's own cache. A
-    user's file is inspected before anything in it runs. ModelError names what is wrong and what is allowed.
+    The Potential predicts; `as_ase_calculator()` and `as_torch_sim_model()` hand it to ASE and to torch-sim. device:
+    auto, cpu or cuda. dtype: float32 or float64 (a family with one precision keeps it). Raises ModelError for anything
+    that is no model, ServiceError where the registry would be needed and its database is not there.
+    """
+    return load_model(resolve_model(model) if isinstance(model, str) else model, device=device, dtype=dtype)
+
+
+def resolve_model(reference: str, *, sha256: str | None = None, tell: Tell = tell_stderr) -> ModelFile:
+    """Find the file of a model: one of FOUNDATIONS, file:PATH, or a registered one.
+
+    Foundations of mace-torch are downloaded once, into MACE's own cache; `tell` hears of that, and of a licence that
+    forbids uses. sha256: of the file that this reference meant before; another one is refused. A user's file is
+    inspected before anything in it runs. ModelError names what is wrong and what is allowed.
     """
     family, _, rest = reference.partition(":")
+    foundation = FOUNDATIONS.get(reference)
+    if foundation is not None and foundation.notice:
+        tell(foundation.notice)
     if reference == "heo-mini":
         return _resolve_bundled(reference)
-    if family == "mace-mp" and rest in {"small", "medium", "large"}:
-        from heo_core.models import mace
-
-        return mace.resolve_mace_mp(rest)
-    if reference == "chgnet:0.3.0":
+    if foundation is not None and foundation.family == "chgnet":
         from heo_core.models import chgnet
 
         return chgnet.resolve_chgnet()
+    if foundation is not None:
+        from heo_core.models import mace
+
+        return mace.resolve_published(foundation, sha256=sha256, tell=tell)
     if family == "file" and rest:
         return inspect_file(rest)
+    if re.fullmatch(NAME_PATTERN, reference.removeprefix("registry:").partition("@")[0]):
+        return _ask_registry(reference)
     raise ModelError(f"{reference!r} is not a model that can be found; allowed: {ALLOWED_REFERENCES}")
+
+
+def find_published_file(reference: str) -> Path | None:
+    """Where a foundation of mace-torch's lies on this machine; None if it would have to be downloaded."""
+    from heo_core.models import mace
+
+    return mace.find_published_file(FOUNDATIONS[reference])
 
 
 def load_model(model: ModelFile, *, device: str = "auto", dtype: str = "float64") -> Potential:
@@ -83,7 +112,11 @@ def inspect_file(path: str | Path) -> ModelFile:
 
 
 def describe(model: ModelFile) -> dict[str, Any]:
-    """Facts for the registry: n_parameters, elements, r_max_ang (the cutoff) and dtype of the weights in the file."""
+    """Facts for the registry, read from the file.
+
+    n_parameters, elements, r_max_ang (the cutoff), dtype (of the weights), e0s (element to eV, of the head that
+    computes) and heads (names of the output heads).
+    """
     if model.family == "chgnet":
         from heo_core.models import chgnet
 
@@ -121,4 +154,26 @@ def _resolve_bundled(name: str) -> ModelFile:
         sha256=card["sha256"],
         elements=tuple(card["elements"]),
         licence=card["licence"],
+        energy_scale=FOUNDATIONS[name].energy_scale,
     )
+
+
+def _ask_registry(reference: str) -> ModelFile:
+    """Look a model up in the database of heo, which makes itself known as an entry point: nothing here imports it.
+
+    ServiceError, naming what needs no database, if there is none.
+    """
+    found = list(entry_points(group="heo.model_registry"))
+    if not found:
+        raise ModelError(
+            f"{reference!r} is no published model, and this installation of heo has no registry of models (install it "
+            f"again); allowed: {ALLOWED_REFERENCES}"
+        )
+    find: Callable[[str], ModelFile] = found[0].load()
+    try:
+        return find(reference)
+    except ServiceError as exc:
+        raise ServiceError(
+            f"{reference!r} is no published model, and the registry of models cannot be asked: {exc}; "
+            f"allowed: {ALLOWED_REFERENCES}"
+        ) from exc

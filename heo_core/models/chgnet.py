@@ -22,6 +22,7 @@ from chgnet.model import CHGNet
 from chgnet.model.dynamics import CHGNetCalculator
 
 from heo_core.errors import ModelError
+from heo_core.models.foundations import FOUNDATIONS
 from heo_core.models.potential import Potential
 from heo_core.records import ModelFile, Prediction, Structure
 
@@ -70,13 +71,15 @@ class _Calculator(CHGNetCalculator):  # type: ignore[misc]
 def resolve_chgnet() -> ModelFile:
     """CHGNet 0.3.0, whose weights are part of the package."""
     path = _find_weights()
+    foundation = FOUNDATIONS[f"chgnet:{_VERSION}"]
     return ModelFile(
         family="chgnet",
-        reference=f"chgnet:{_VERSION}",
+        reference=foundation.reference,
         path=str(path),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         elements=tuple(chemical_symbols[1 : _N_ELEMENTS + 1]),
-        licence="BSD-3-Clause",
+        licence=foundation.licence,
+        energy_scale=foundation.energy_scale,
     )
 
 
@@ -89,7 +92,15 @@ def describe_chgnet(model: ModelFile) -> dict[str, Any]:
         "elements": list(model.elements),
         "r_max_ang": float(network.graph_converter.atom_graph_cutoff),
         "dtype": "float32",
+        "e0s": _read_e0s(network),
+        "heads": ["Default"],
     }
+
+
+def _read_e0s(network: Any) -> dict[str, float]:
+    """Energies that CHGNet adds for each atom of an element, eV."""
+    per_element = network.composition_model.fc.weight.flatten().tolist()
+    return dict(zip(chemical_symbols[1 : _N_ELEMENTS + 1], per_element, strict=True))
 
 
 def _find_weights() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import stat
 import sys
 import warnings
 import zipfile
@@ -18,8 +19,10 @@ import torch
 from ase.data import chemical_symbols
 
 from heo_core.errors import ModelError
+from heo_core.models.download import Tell, download
+from heo_core.models.foundations import Foundation
 from heo_core.models.model_file import UnsafeModelError, read_archive
-from heo_core.models.potential import MODEL_ERRORS, Potential
+from heo_core.models.potential import MODEL_ERRORS, Potential, describe_error
 from heo_core.models.sim_state import find_neighbors, to_sim_state
 from heo_core.records import ModelFile, Prediction, Structure
 
@@ -37,7 +40,7 @@ def _quiet() -> Iterator[None]:
 with _quiet(), contextlib.redirect_stdout(io.StringIO()):
     import mace  # first: with it torch reads e3nn's constants
     from mace.calculators import MACECalculator
-    from mace.calculators.foundations_models import download_mace_mp_checkpoint, mace_mp_urls
+    from mace.calculators.foundations_models import download_mace_mp_checkpoint, local_model_path, mace_mp_urls
     from mace.tools.utils import get_cache_dir
     from torch_sim.models.mace import MaceModel
 
@@ -47,6 +50,11 @@ if TYPE_CHECKING:
 # With heo-mini on one core 128 atoms cost 0.7 ms each, cell by cell 1.1 and 1024 atoms 0.84. A GPU wants more.
 _ATOMS_PER_BATCH = {"cpu": 128, "cuda": 8192}
 
+# Larger is no model file but a mistake: MACE's largest has a few hundred megabytes.
+_LARGEST_FILE_BYTES = 4 * 1024**3
+_LARGEST_CUTOFF_ANG = 50.0
+_PARTS = ("atomic_numbers", "r_max", "interactions", "atomic_energies_fn")
+
 
 class MacePotential(Potential):
     """A MACE model: torch-sim computes many structures side by side, MACE's own calculator serves ASE."""
@@ -55,18 +63,24 @@ class MacePotential(Potential):
 
     def __init__(self, model: ModelFile, *, device: str, dtype: str) -> None:
         super().__init__(model, device=device, dtype=dtype)
-        self._module = _load_module(model, device).to(getattr(torch, dtype))
+        self._module = load_module(model, device).to(getattr(torch, dtype))
         self._torch_sim_model = MaceModel(
             self._module,
             device=torch.device(device),
             dtype=getattr(torch, dtype),
             neighbor_list_fn=find_neighbors if device == "cpu" else None,
+            head=_choose_head(self._module, model.reference),
         )
 
     def as_ase_calculator(self) -> MACECalculator:
         """Return MACE's own calculator; several of different precision may live side by side."""
         with _default_dtype(self.dtype):
-            return _Calculator(models=[self._module], device=self.device, default_dtype=self.dtype)
+            return _Calculator(
+                models=[self._module],
+                device=self.device,
+                default_dtype=self.dtype,
+                head=_choose_head(self._module, self.reference),
+            )
 
     def as_torch_sim_model(self) -> MaceModel:
         """Return torch-sim's model of this potential."""
@@ -104,52 +118,157 @@ def _default_dtype(dtype: str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def resolve_mace_mp(size: str) -> ModelFile:
-    """MACE-MP-0 from MACE's cache, where it is downloaded to at first. ModelError without network."""
-    url = mace_mp_urls[size]
-    name = "".join(letter for letter in Path(url).name if letter.isalnum() or letter == "_")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # where MACE says what it downloads
-            path = download_mace_mp_checkpoint(size)
-    except (OSError, RuntimeError) as exc:
+def find_published_file(foundation: Foundation) -> Path | None:
+    """Where MACE's own loader would find a foundation on this machine; None if it would download it."""
+    if foundation.mace_name == "medium-mpa-0" and Path(local_model_path).is_file():
+        return Path(local_model_path)
+    path = _find_cached_path(mace_mp_urls[foundation.mace_name])
+    return path if path.is_file() else None
+
+
+def resolve_published(foundation: Foundation, *, sha256: str | None, tell: Tell) -> ModelFile:
+    """Return a foundation of mace-torch's from MACE's cache, where it is downloaded to at first.
+
+    sha256: of the file that was registered under this reference before. ModelError, with both hashes, if the file is
+    another one, and without network.
+    """
+    if find_published_file(foundation) is None:
+        _download(foundation, tell)
+    with contextlib.redirect_stdout(sys.stderr):  # where MACE says what it uses
+        path = Path(download_mace_mp_checkpoint(foundation.mace_name))
+    content = _read(path)
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 not in {None, found}:
         raise ModelError(
-            f"mace-mp:{size} is not on this machine and could not be downloaded ({exc}); "
-            f"where there is a network, fetch {Path(url).name} and put it here as {get_cache_dir() / name}"
+            f"{foundation.reference} is registered here with sha256 {sha256}, but {path} has {found}: restore that "
+            "file (once it is deleted, it is downloaded again), or register the new one on purpose, under another "
+            f"name: heo models add {path} --name NAME"
+        )
+    return replace(
+        _inspect(content, path),
+        reference=foundation.reference,
+        licence=foundation.licence,
+        energy_scale=foundation.energy_scale,
+    )
+
+
+def _find_cached_path(url: str) -> Path:
+    """MACE's name for the file in its cache: letters, digits and underscores of the address's last part."""
+    return Path(get_cache_dir()) / "".join(letter for letter in Path(url).name if letter.isalnum() or letter == "_")
+
+
+def _download(foundation: Foundation, tell: Tell) -> None:
+    """Fetch the file to where MACE's loader looks for it; that loader itself begins again after every cut."""
+    url = mace_mp_urls[foundation.mace_name]
+    path = _find_cached_path(url)
+    tell(f"{foundation.reference} has the licence {foundation.licence}")
+    try:
+        download(url, path, tell)
+    except ModelError as exc:
+        raise ModelError(
+            f"{foundation.reference} is not on this machine and could not be downloaded ({exc}); "
+            f"where there is a network, fetch {Path(url).name} from {url} and put it here as {path}"
         ) from exc
-    return replace(inspect_mace_file(Path(path)), reference=f"mace-mp:{size}", licence="MIT")
 
 
 def inspect_mace_file(path: Path) -> ModelFile:
     """See `heo_core.models.inspect_file`."""
     path = path.expanduser()
-    content = _read(path)
+    return _inspect(_read(path), path)
+
+
+def _inspect(content: bytes, path: Path) -> ModelFile:
     module = _build_module(content, path, "cpu")
+    _check_parts(module, path)
     model = ModelFile(
         family="mace",
         reference=f"file:{path.resolve()}",
         path=str(path.resolve()),
         sha256=hashlib.sha256(content).hexdigest(),
-        elements=tuple(chemical_symbols[int(number)] for number in module.atomic_numbers),
+        elements=tuple(_read_elements(module)),
     )
-    probe = MacePotential(model, device="cpu", dtype="float64").predict([_make_probe_cell(model.elements)])[0]
+    try:
+        probe = MacePotential(model, device="cpu", dtype="float64").predict([_make_probe_cell(model.elements)])[0]
+    except (*MODEL_ERRORS, AttributeError, TypeError) as exc:
+        raise ModelError(f"{path} is a MACE model that does not compute: {describe_error(exc)}") from exc
     if probe.failure:
         raise ModelError(f"{path} is a MACE model that does not compute: {probe.failure} on a cell of two atoms")
     return model
 
 
+def _check_parts(module: Any, path: Path) -> None:
+    """Raise ModelError unless elements, isolated-atom energies, cutoff and weights of a MACE model fit together."""
+    try:
+        numbers = [int(number) for number in module.atomic_numbers.flatten()]
+        e0s, r_max = _stack_e0s(module), float(module.r_max)
+        weights = [*module.named_parameters(), ("E0s", e0s)]
+    except (*MODEL_ERRORS, AttributeError, TypeError) as exc:
+        raise ModelError(f"{path} is no usable MACE model: {describe_error(exc)}") from exc
+    if wrong := [number for number in numbers if not 1 <= number < len(chemical_symbols)]:
+        raise ModelError(f"{path} is no usable MACE model: its atomic_numbers {wrong[:5]} are no elements")
+    if len(set(numbers)) != len(numbers) or e0s.shape[-1] != len(numbers):
+        raise ModelError(
+            f"{path} is no usable MACE model: {len(numbers)} atomic_numbers, {len(set(numbers))} of them different, "
+            f"and E0s for {e0s.shape[-1]} elements"
+        )
+    if not 0 < r_max < _LARGEST_CUTOFF_ANG:
+        raise ModelError(f"{path} is no usable MACE model: its cutoff r_max is {r_max:g} Å")
+    for name, values in weights:
+        if not bool(torch.isfinite(values).all()):
+            raise ModelError(f"{path} is a MACE model that does not compute: its weights {name} are not finite numbers")
+    _choose_head(module, str(path))
+
+
+def _choose_head(module: Any, where: str) -> str:
+    """Return the output head that computes: the only one, or the one called default. ModelError if neither is there."""
+    heads = _read_heads(module)
+    for head in heads:
+        if len(heads) == 1 or head.lower() == "default":
+            return head
+    raise ModelError(
+        f"{where} has the output heads {', '.join(heads)}, and none is called Default: "
+        "keep one of them with MACE's mace_select_head, and use that file"
+    )
+
+
 def describe_mace(model: ModelFile) -> dict[str, Any]:
     """See `heo_core.models.describe`."""
-    module = _load_module(model, "cpu")
+    module = load_module(model, "cpu")
     parameters = list(module.parameters())
     return {
         "n_parameters": sum(parameter.numel() for parameter in parameters),
-        "elements": [chemical_symbols[int(number)] for number in module.atomic_numbers],
+        "elements": _read_elements(module),
         "r_max_ang": float(module.r_max),
         "dtype": str(parameters[0].dtype).removeprefix("torch."),
+        "e0s": _read_e0s(module, model.reference),
+        "heads": _read_heads(module),
     }
 
 
-def _load_module(model: ModelFile, device: str) -> Any:
+def _read_elements(module: Any) -> list[str]:
+    return [chemical_symbols[int(number)] for number in module.atomic_numbers]
+
+
+def _read_heads(module: Any) -> list[str]:
+    """Names of the output heads; models of MACE's first years have one without a name."""
+    return list(getattr(module, "heads", None) or ["Default"])
+
+
+def _stack_e0s(module: Any) -> torch.Tensor:
+    """(n_heads, n_elements); models of one head may hold (n_elements,)."""
+    energies: torch.Tensor = module.atomic_energies_fn.atomic_energies
+    return energies.reshape(-1, energies.shape[-1])
+
+
+def _read_e0s(module: Any, where: str) -> dict[str, float]:
+    """Energies of the single atoms, eV by element, of the output head that computes."""
+    energies = _stack_e0s(module).double()
+    head = _read_heads(module).index(_choose_head(module, where)) if len(energies) > 1 else 0
+    return dict(zip(_read_elements(module), energies[head].tolist(), strict=True))
+
+
+def load_module(model: ModelFile, device: str) -> Any:
+    """Return the torch module in a model file. ModelError if its sha256 is not the registered one or it is no MACE."""
     path = Path(model.path or "")
     content = _read(path)
     found = hashlib.sha256(content).hexdigest()
@@ -162,6 +281,14 @@ def _load_module(model: ModelFile, device: str) -> Any:
 
 def _read(path: Path) -> bytes:
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(f"the model file {str(path)!r} cannot be read: it is no file but a folder or a device")
+        if status.st_size > _LARGEST_FILE_BYTES:
+            raise ModelError(
+                f"the model file {str(path)!r} has {status.st_size / 1e9:.1f} GB; "
+                f"at most {_LARGEST_FILE_BYTES / 1e9:.1f} GB are read"
+            )
         return path.read_bytes()
     except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
         raise ModelError(f"the model file {str(path)!r} cannot be read: {exc}") from exc
@@ -177,7 +304,7 @@ def _build_module(content: bytes, path: Path, device: str) -> Any:
         raise ModelError(f"{path} is not a MACE model that mace-torch {mace.__version__} can read: {exc}") from exc
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{path} is not a MACE model: it holds a {type(module).__name__} (weights without the model?)")
-    if missing := [name for name in ("atomic_numbers", "r_max", "interactions") if not hasattr(module, name)]:
+    if missing := [name for name in _PARTS if not hasattr(module, name)]:
         raise ModelError(f"{path} is not a MACE model: it is a {type(module).__name__} without {', '.join(missing)}")
     return module
 

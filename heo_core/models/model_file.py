@@ -79,10 +79,13 @@ def read_archive(content: bytes, *, device: str) -> Any:
         raise zipfile.BadZipFile("it is not a torch archive")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
+        is_compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
     if not any(name.endswith("/data.pkl") for name in names):
         raise zipfile.BadZipFile("it is a zip archive without torch's data.pkl")
     if any(name.endswith("/constants.pkl") for name in names):
         raise zipfile.BadZipFile("it is a compiled TorchScript model; the uncompiled .model file is needed")
+    if is_compressed:  # a megabyte may stand for a thousand
+        raise zipfile.BadZipFile("it is a compressed archive, and torch compresses no model")
     careful_pickle = SimpleNamespace(__name__=__name__, Unpickler=_CarefulUnpickler, load=_refuse_bare_pickle)
     return torch.load(io.BytesIO(content), map_location=device, weights_only=False, pickle_module=careful_pickle)
 

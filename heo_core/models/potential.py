@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from torch_sim.models.interface import ModelInterface
 
-EnergyScale = Literal["pbe-uncorrected", "mp2020-corrected"]
-
 # What a model's code raises on a structure it cannot handle (an out-of-memory error of torch is a RuntimeError).
 MODEL_ERRORS = (RuntimeError, ValueError, LookupError, ArithmeticError)
 
@@ -24,15 +22,11 @@ _MAX_LENGTH_ANG = 1e6
 _MIN_VOLUME_PER_ATOM_ANG3 = 0.5
 
 
-# Energies on different scales are never compared directly.
-ENERGY_SCALES: dict[str, EnergyScale] = {"mace": "pbe-uncorrected", "chgnet": "mp2020-corrected"}
-
-
 class Potential(ABC):
     """A loaded model: energies in eV (total), forces in eV/Å, stresses in eV/Å³ with ASE's sign.
 
     reference: the name it was asked for by. elements: symbols that it knows. device: cpu or cuda. dtype: the precision
-    it computes in. energy_scale: energies on different scales are never compared directly.
+    it computes in. energy_scale: energies on different scales are never compared directly; None where nobody said.
     """
 
     family: str
@@ -42,7 +36,7 @@ class Potential(ABC):
         self.elements = model.elements
         self.device = device
         self.dtype = dtype
-        self.energy_scale = ENERGY_SCALES[self.family]
+        self.energy_scale = model.energy_scale
         self._model_file = model
 
     @abstractmethod

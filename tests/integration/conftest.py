@@ -27,7 +27,7 @@ def services_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sett
         for name in ("HEO_DATABASE_URL", "HEO_PREFECT_DATABASE_URL", "HEO_POSTGRES_PORT", "HEO_PREFECT_PORT"):
             patch.delenv(name, raising=False)
         settings = Settings(
-            home=tmp_path_factory.mktemp("home"), database_url=None, artifact_root=None, report_root=None
+            home=tmp_path_factory.mktemp("home"), database_url=None, artifact_store=None, report_root=None
         )
         yield settings
         down(settings)

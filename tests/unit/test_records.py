@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heo_core.artifacts import compute_sha256, store_artifact
 from heo_core.records import ModelFile, Structure
 
 ROCKSALT = Structure(
@@ -41,27 +40,3 @@ def test_a_model_names_the_elements_that_it_does_not_know() -> None:
     model = ModelFile("mace", "x", None, None, elements=("O", "Mg"))
     assert model.unknown_elements(ROCKSALT.species) == ["Ni"]
     assert ModelFile("chgnet", "x", None, None).unknown_elements(ROCKSALT.species) == []
-
-
-def test_an_artifact_is_stored_once_under_its_hash(tmp_path) -> None:
-    first, second = tmp_path / "a.model", tmp_path / "b.model"
-    for file in (first, second):
-        file.write_bytes(b"weights")
-    root = tmp_path / "store"
-    stored = store_artifact(first, root)
-    assert store_artifact(second, root) == stored
-    assert stored.path.name == f"{compute_sha256(first)}.model"
-    assert [path for path in root.rglob("*") if path.is_file()] == [stored.path]
-
-
-def test_a_copy_that_breaks_off_leaves_nothing(tmp_path, monkeypatch) -> None:
-    file = tmp_path / "a.model"
-    file.write_bytes(b"weights")
-
-    def fail(*_args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("heo_core.artifacts.shutil.copyfileobj", fail)
-    with pytest.raises(OSError, match="No space left"):
-        store_artifact(file, tmp_path / "store")
-    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]

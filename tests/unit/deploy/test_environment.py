@@ -13,7 +13,7 @@ from flows.settings import Settings
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    for name in ("HEO_HOME", "HEO_DATABASE_URL", "HEO_ARTIFACT_ROOT", "HEO_REPORT_ROOT", "HEO_DEVICE"):
+    for name in ("HEO_HOME", "HEO_DATABASE_URL", "HEO_ARTIFACT_STORE", "HEO_REPORT_ROOT", "HEO_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     return Settings(home=tmp_path / "home")
 
@@ -41,10 +41,10 @@ def test_every_service_is_marked_with_home_and_name(settings):
 def test_relative_folders_become_absolute_for_services_run_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEO_HOME", "here")
-    monkeypatch.setenv("HEO_ARTIFACT_ROOT", "models")
+    monkeypatch.setenv("HEO_ARTIFACT_STORE", "models")
     environment = service_environment(Settings(), "server")
     assert environment["HEO_HOME"] == str(tmp_path / "here")
-    assert environment["HEO_ARTIFACT_ROOT"] == str(tmp_path / "models")
+    assert environment["HEO_ARTIFACT_STORE"] == (tmp_path / "models").as_uri()
 
 
 def test_loopback_is_reached_without_the_users_proxy(settings, monkeypatch):
