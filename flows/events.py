@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from threading import Thread
 
 import httpx
 
@@ -21,6 +22,7 @@ MODEL_REGISTERED = "heo.model-version.registered"
 MODEL_PROMOTED = "heo.model-version.promoted"
 
 _PROBE_S = 2.0
+_SEND_S = 10.0
 
 _logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def _emit(event: str, model_version_id: int, settings: Settings | None) -> None:
         return
     # Importing Prefect takes two seconds, which a command without a server does not pay.
     from prefect.events import emit_event
+    from prefect.events.worker import EventsWorker
 
     emit_event(
         event,
@@ -54,6 +57,12 @@ def _emit(event: str, model_version_id: int, settings: Settings | None) -> None:
         },
         payload={"model_version_id": row.id, "name": row.name, "version": row.version, "sha256": row.sha256},
     )
+    # Prefect sends in the background; a process that ends at once would say that something is left to be sent.
+    sending = Thread(target=EventsWorker.instance().wait_until_empty, daemon=True)
+    sending.start()
+    sending.join(_SEND_S)
+    if sending.is_alive():
+        _logger.warning("event %s of %s was not sent within %g s", event, label(row), _SEND_S)
 
 
 def _find_api_url() -> str | None:
