@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from math import prod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,10 +22,13 @@ from pydantic import (
     PositiveInt,
     StringConstraints,
     TypeAdapter,
+    ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from heo_core import search_space
 from heo_core.elements import SYMBOLS
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -34,6 +39,9 @@ BenchmarkKind = Literal["energy-forces", "rattle-relax", "substitution-relax"]
 BENCHMARK_KINDS: tuple[BenchmarkKind, ...] = ("energy-forces", "rattle-relax", "substitution-relax")
 
 HUB_DATASET = "LeMaterial/LeMat-Bulk"
+
+MAX_GRID = 10_000
+"""Largest number of points of a sweep's grid."""
 
 
 def _number_fields(schema: dict[str, Any]) -> None:
@@ -271,6 +279,161 @@ class FinetuneParams(Params):
     ema_decay: PositiveFloat = Field(0.99, lt=1, description="decay of that average; 0.995 suits long runs")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the training")
     seed: NonNegativeInt = Field(0, description="seed of the order of the batches")
+
+
+class RangeParams(Params):
+    """Numbers between two ends, for a sweep to draw from."""
+
+    low: float = Field(description="smallest number")
+    high: float = Field(description="largest number")
+    log: bool = Field(default=False, description="draw evenly in the logarithm, as suits lr and weights")
+    step: PositiveFloat | None = Field(None, description="distance of the numbers that are allowed; empty: any number")
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> Self:
+        if self.low >= self.high:
+            msg = f"low is {self.low:g} and high {self.high:g}; low must be the smaller"
+            raise ValueError(msg)
+        if self.log and (self.low <= 0 or self.step is not None):
+            msg = "a range with log begins above 0 and has no step"
+            raise ValueError(msg)
+        return self
+
+
+class SweepParams(Params):
+    """A search over parameters of a finetuning: each trial is one training, ranked by its validation score."""
+
+    name: Name = Field(
+        "sweep",
+        max_length=80,
+        description="name of the sweep; its models are NAME-t00, NAME-t01, ...; the same name with other parameters "
+        "makes a new version",
+    )
+    base: FinetuneParams = Field(FinetuneParams(), description="what all trials have in common")
+    space: dict[str, RangeParams | tuple[Any, ...]] = Field(
+        min_length=1,
+        description="what is searched: fields of base, such as lr or replay.weight, each with " + search_space.HELP,
+        examples=[{"lr": [5e-4, 2e-3], "forces_weight": {"low": 1, "high": 100, "log": True}}],
+    )
+    sampler: Literal["grid", "random", "tpe"] = Field(
+        "random",
+        description="grid tries every combination; random draws them; tpe (tree-structured Parzen estimator) draws "
+        "more where scores were good",
+    )
+    n_trials: PositiveInt | None = Field(
+        None,
+        description="how many trainings; empty: the whole grid, or 10. A larger number, later, goes on with the sweep",
+    )
+    n_parallel: PositiveInt = Field(
+        2, description="trainings given to the work pool at once; how many of them run at once is the pool's limit"
+    )
+    runner: Literal["pool", "here"] = Field(
+        "pool",
+        description="pool: each trial is a run of the deployment finetune; here: one after another in this process",
+    )
+    seed: NonNegativeInt = Field(0, description="seed of the draws, and of the order of a grid")
+    retry_failed: bool = Field(
+        default=False, description="train trials again that failed, for example for want of memory or disk"
+    )
+
+    @field_validator("base")
+    @classmethod
+    def _check_base(cls, base: FinetuneParams) -> FinetuneParams:
+        if base.name is not None:
+            msg = f"name is {base.name!r}; leave it empty: models of a sweep are named after the sweep"
+            raise ValueError(msg)
+        return base
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _read_space(cls, given: Any) -> Any:
+        flat = search_space.flatten_space(given)
+        return {
+            path: _read_range(path, values) if isinstance(values, dict) else values for path, values in flat.items()
+        }
+
+    @field_validator("space")
+    @classmethod
+    def _check_space(cls, space: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Try the space on the base, so that a wrong value costs no training; keep values as a finetuning has them."""
+        base = info.data.get("base")
+        if base is None:  # it was refused itself
+            return space
+        for path in space:
+            if path in {"dataset", "name"}:
+                msg = f"{path} cannot be searched: scores of one dataset compare, and models are named after the sweep"
+                raise ValueError(msg)
+            search_space.check_field(base, path)
+        lists = {path: list(values) for path, values in space.items() if not isinstance(values, RangeParams)}
+        ranges = {path: _sample_range(base, path, values) for path, values in space.items() if path not in lists}
+        stored = search_space.try_values(base, lists | ranges)
+        for path in lists:
+            if twice := [value for i, value in enumerate(stored[path]) if value in stored[path][:i]]:
+                msg = f"{path} lists {twice[0]!r} twice"
+                raise ValueError(msg)
+        return space | {path: tuple(stored[path]) for path in lists}
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> Self:
+        endless = [path for path in self.space if self.list_points(path) is None]
+        if self.sampler == "grid" and endless:
+            msg = f"a grid needs values to count: give {', '.join(endless)} as a list, or the range a step"
+            raise ValueError(msg)
+        if self.sampler == "grid" and (self.count_points() or 0) > MAX_GRID:
+            msg = f"the grid has {self.count_points()} points, at most {MAX_GRID} are allowed: take random or tpe"
+            raise ValueError(msg)
+        return self
+
+    def make_trial(self, values: Mapping[str, Any], name: str) -> FinetuneParams:
+        """Return the base with these values and this name; ValidationError for a value that a finetuning refuses."""
+        return search_space.set_values(self.base, {**values, "name": name})
+
+    def is_whole(self, path: str) -> bool:
+        """Whether a field of the space takes whole numbers only."""
+        return search_space.takes_whole_numbers(self.base, path)
+
+    def list_points(self, path: str) -> list[Any] | None:
+        """Return the values that a field of the space can have; None where they cannot be counted."""
+        values = self.space[path]
+        if not isinstance(values, RangeParams):
+            return list(values)
+        is_whole = self.is_whole(path)
+        step = values.step or (1.0 if is_whole else None)
+        if step is None:
+            return None
+        points = [round(values.low + i * step, 12) for i in range(int((values.high - values.low) / step + 1e-9) + 1)]
+        return [int(point) for point in points] if is_whole else points
+
+    def count_points(self) -> int | None:
+        """Return how many different trials the space holds; None where they cannot be counted."""
+        points = [self.list_points(path) for path in self.space]
+        return None if None in points else prod(len(values or ()) for values in points)
+
+    def count_trials(self) -> int:
+        """Return how many trainings are asked for: never more than the space holds."""
+        points = self.count_points()
+        wanted = self.n_trials or (points if self.sampler == "grid" and points else 10)
+        return wanted if points is None else min(wanted, points)
+
+
+def _read_range(path: str, values: dict[str, Any]) -> RangeParams:
+    try:
+        return RangeParams.model_validate(values)
+    except ValidationError as exc:
+        field, reason = search_space.explain_first(exc)
+        msg = f"{'.'.join(filter(None, [path, field]))}: {reason}"
+        raise ValueError(msg) from exc
+
+
+def _sample_range(base: FinetuneParams, path: str, values: RangeParams) -> list[Any]:
+    """Both ends and one number between, whole where the field takes whole numbers only."""
+    middle = (values.low + values.high) / 2
+    if not search_space.takes_whole_numbers(base, path):
+        return [values.low, values.high, middle]
+    if values.step is not None and not values.step.is_integer():
+        msg = f"{path}.step={values.step:g}: {path} takes whole numbers"
+        raise ValueError(msg)
+    return [*(int(end) if end.is_integer() else end for end in (values.low, values.high)), int(middle)]
 
 
 class RelaxParams(Params):

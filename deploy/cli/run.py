@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PANEL = "Work"
 
 run_app = typer.Typer(help="Run a flow in this process, without a worker.", no_args_is_help=True)
+sweep_app = typer.Typer()
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
 Set = Annotated[
@@ -34,9 +35,12 @@ Set = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `heo` command, each also by itself."""
-    for command in (curate, finetune, evaluate, report, pipeline):
+    for command in (curate, finetune, sweep, evaluate, report, pipeline):
         run_app.command()(command)
-        app.command(rich_help_panel=PANEL)(command)
+        if command is not sweep:  # it has commands of its own
+            app.command(rich_help_panel=PANEL)(command)
+    sweep_app.callback(invoke_without_command=True)(sweep)
+    app.add_typer(sweep_app, name="sweep", rich_help_panel=PANEL)
     app.add_typer(run_app, name="run", rich_help_panel=PANEL)
 
 
@@ -110,6 +114,90 @@ def finetune(
         return read(lambda session: models.summarise(session, model_version_id))
 
     _run(work, as_json=as_json, show=print_model)
+
+
+def sweep(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the sweep; its models are NAME-t00, NAME-t01, ...", show_default="sweep")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="NAME or NAME@VERSION of a dataset.", show_default="sample")
+    ] = None,
+    foundation: Annotated[
+        str | None, typer.Option(help="Model to start from, as for finetune.", show_default="heo-mini")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="grid, random or tpe.", show_default="random")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="How many trainings.", show_default="the whole grid, or 10")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Trainings given to the work pool at once.", show_default="2")
+    ] = None,
+    here: Annotated[bool, typer.Option("--here", help="Train one after another in this process.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="What is searched, for example --set space.lr='[1e-3,2e-3]' or --set space.forces_weight="
+            """'{"low":1,"high":100,"log":true}', and any other parameter, for example --set base.batch_size=8. """
+            "May be repeated.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search parameters of a finetuning: train each trial, rank them by validation score."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from heo_core.errors import InputError
+    from heo_core.params import SweepParams
+    from heo_core.search_space import HELP
+
+    if not any(word.startswith("space") for word in set_ or []):
+        raise InputError(f"nothing is searched: give --set space.FIELD=VALUES, where VALUES is {HELP}")
+    given = {"dataset": dataset, "foundation": foundation, "max_num_epochs": epochs}
+    params = build_params(
+        SweepParams,
+        set_,
+        name=name,
+        base={field: value for field, value in given.items() if value is not None} or None,
+        sampler=sampler,
+        n_trials=trials,
+        n_parallel=parallel,
+        runner="here" if here else None,
+    )
+
+    def work() -> dict[str, Any]:
+        from db import sweeps
+        from flows.sweep import sweep as flow
+
+        sweep_id = flow(params)
+        return read(lambda session: sweeps.summarise(session, sweep_id))
+
+    _run(work, as_json=as_json, workers=params.runner == "pool")
+
+
+@sweep_app.command("show")
+def show_sweep(
+    name: Annotated[str, typer.Argument(help="NAME (its newest version) or NAME@VERSION.")],
+    as_json: Json = False,
+) -> None:
+    """Show a sweep: its trials, the best first, also while it runs."""
+    from db import sweeps
+    from deploy.cli.tables import print_result
+
+    print_result(read(lambda session: sweeps.summarise(session, sweeps.get_sweep(session, name).id)), as_json=as_json)
+
+
+@sweep_app.command("list")
+def list_sweeps(as_json: Json = False) -> None:
+    """Show all sweeps, newest first."""
+    from db import sweeps
+    from deploy.cli.tables import print_rows
+
+    print_rows(read(sweeps.list_sweeps), "no sweep yet: run 'heo sweep'", as_json=as_json)
 
 
 def evaluate(
@@ -227,7 +315,13 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _run(work: Callable[[], dict[str, Any]], *, as_json: bool, show: Callable[..., None] = print_result) -> None:
+def _run(
+    work: Callable[[], dict[str, Any]],
+    *,
+    as_json: bool,
+    show: Callable[..., None] = print_result,
+    workers: bool = False,
+) -> None:
     """Start what a flow needs, run it here with short log lines on stderr, print its result."""
     from deploy.cli.output import make_console, progress
     from deploy.services import ensure_services
@@ -236,7 +330,7 @@ def _run(work: Callable[[], dict[str, Any]], *, as_json: bool, show: Callable[..
     # Threads that spin while they wait make a busy machine several times slower; read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with progress(make_console(stderr=True)) as say:
-        ensure_services(load_settings(), say=say)
+        ensure_services(load_settings(), workers=workers, say=say)
     from deploy.cli.flow_log import shorten_log
 
     shorten_log()

@@ -53,7 +53,8 @@ def crash_orphans(api: PrefectApi, home: Path, workers: Mapping[str, WorkerState
 
 
 def crash(api: PrefectApi, run: Json, message: str) -> None:
-    """Give an end to a run and to its subflows."""
+    """Give an end to a run and to its subflows; not to children in a work pool, which have processes of their own."""
     for child in api.runs_in_flight(parent_flow_run_id={"any_": [run["id"]]}):
-        crash(api, child, message)
+        if child["work_pool_name"] is None:
+            crash(api, child, message)
     api.set_state(run["id"], "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED", message)
