@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def _is_only_in_store(pinned: ModelVersion, settings: Settings) -> bool:
 def _gather_facts(model: ModelFile) -> dict[str, Any]:
     """Facts of a file that the registry keeps."""
     facts = describe(model)
-    return {name: facts[name] for name in ("e0s", "dtype", "n_parameters", "r_max_ang")}
+    known = {name: facts[name] for name in ("e0s", "dtype", "n_parameters", "r_max_ang")}
+    return {**known, "code_version": version("heo")}
 
 
 def _tell(line: str | None) -> None:

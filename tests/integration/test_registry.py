@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -20,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
+import heo_core
 from db import evaluations, models
 from db.engine import get_engine, session_scope
 from db.migrations import make_config, upgrade
@@ -28,7 +31,9 @@ from deploy.cli.main import app
 from heo_core.errors import InputError
 from heo_core.records import Metric, ModelFile
 
-pytestmark = pytest.mark.timeout(120)
+ASSETS = Path(heo_core.__file__).parent / "assets"
+
+pytestmark = pytest.mark.timeout(300)
 
 PROMOTE_OFTEN = """
 import sys
@@ -471,6 +476,25 @@ def test_a_registration_is_sent_from_where_prefect_is_in_use(
     assert (event["event"], event["payload"]["model_version_id"]) == ("heo.model-version.registered", 700002)
 
 
+@pytest.mark.slow
+def test_a_file_that_is_added_is_announced_once(family: str, services_home: Path, prefect_api_url: str) -> None:
+    with session_scope(family) as session:
+        session.execute(text("select setval('model_version_id_seq', 700100)"))
+    file = str(ASSETS / "heo-mini" / "heo-mini.model")
+    for _ in range(2):
+        result = heo(family, services_home, "models", "add", file, "--name", "mine", "--json")
+        assert (result.returncode, "was not sent" in result.stderr) == (0, False)
+        card = json.loads(result.stdout)
+        assert (card["model"], card["id"], card["state"]) == ("mine@1", 700101, "candidate")
+        assert card["n_parameters"] > 0
+        assert card["code_version"] == version("heo")
+        assert set(card["e0s"]) == set(card["elements"])
+    wait_until(lambda: bool(find_events(prefect_api_url, 700101)))
+    time.sleep(1)
+    (event,) = find_events(prefect_api_url, 700101)
+    assert (event["event"], event["payload"]["sha256"]) == ("heo.model-version.registered", card["sha256"])
+
+
 def test_a_server_that_is_not_there_is_one_line_and_no_error(family: str, tmp_path: Path) -> None:
     unknown = heo(family, tmp_path, "models", "promote", "child@1")
     assert unknown.returncode == 0
@@ -542,8 +566,42 @@ def test_lineage_is_a_tree(run: Callable[..., Result]) -> None:
 def test_compare_prints_the_difference_with_its_interval(run: Callable[..., Result], evaluated: str) -> None:
     lines = run("compare", "heo-mini", "child@1").stdout.splitlines()
     assert "child@1 - heo-mini@1" in lines[0]
-    assert lines[1].rstrip().split(maxsplit=4) == ["both@1", "forces_mae_ev_per_ang", "0.3", "0.1", "-0.2 [-0.25, -0.1]"]
+    assert lines[1].rstrip().split(maxsplit=4) == [
+        "both@1",
+        "forces_mae_ev_per_ang",
+        "0.3",
+        "0.1",
+        "-0.2 [-0.25, -0.1]",
+    ]
     assert "run 'heo evaluate --model heo-mini@1 --model other@1'" in run("compare", "heo-mini", "other").stdout
+
+
+def test_export_writes_the_file_with_its_card_and_refuses_a_changed_one(
+    run: Callable[..., Result], family: str, tmp_path: Path
+) -> None:
+    stored = tmp_path / "stored.model"
+    stored.write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    with session_scope(family) as session:
+        row = models.get_registered_model(session, "child@2")
+        row.artifact_uri, row.sha256 = stored.as_uri(), sha256
+    out = tmp_path / "out"
+    out.mkdir()
+    result = json.loads(run("export", "child", "--out", str(out), "--json").stdout)
+    assert (result["path"], result["card"]) == (str(out / "child-2.model"), str(out / "child-2.json"))
+    assert (out / "child-2.model").read_bytes() == b"weights"
+    card = json.loads((out / "child-2.json").read_text())
+    assert card == json.loads(run("show", "child", "--json").stdout)
+    (out / "child-2.model").write_bytes(b"mine")
+    refused = run("export", "child", "--out", str(out))
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    assert "--force" in refused.stderr
+    stored.write_bytes(b"changed")
+    refused = run("export", "child", "--out", str(out), "--force")
+    assert refused.exit_code == 2
+    assert hashlib.sha256(b"changed").hexdigest() in refused.stderr
+    assert sha256 in refused.stderr
+    assert (out / "child-2.model").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(
