@@ -279,9 +279,14 @@ def _count(values: Any, noun: str) -> str | None:
 
 
 def _join(values: dict[str, Any] | None) -> str | None:
-    """Write the known ones of some values as one line."""
-    known = {name: value for name, value in (values or {}).items() if value not in (None, {}, [])}
-    return ", ".join(f"{name}={value}" for name, value in known.items()) or None
+    """Write the known ones of some values as one line; what stands in a group is named GROUP.NAME."""
+    words = []
+    for name, value in (values or {}).items():
+        if isinstance(value, dict):
+            words.append(_join({f"{name}.{inner}": known for inner, known in value.items()}))
+        elif value not in (None, []):
+            words.append(f"{name}={value:.5g}" if isinstance(value, float) else f"{name}={value}")
+    return ", ".join(word for word in words if word) or None
 
 
 def _draw(node: dict[str, Any]) -> Tree:
