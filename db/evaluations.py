@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +15,11 @@ from db.schema import Benchmark, Comparison, Evaluation, Metric, ModelVersion
 from db.schema import BenchmarkCase as CaseRow
 from db.schema import Prediction as PredictionRow
 from db.schema import Relaxation as RelaxationRow
+from db.schema import VolumeCurve as VolumeCurveRow
 from db.structures import add_structures, load_structures, to_array, to_lists
 from db.versions import add_version, label
 from heo_core.params import BenchmarkParams, hash_json
-from heo_core.records import BenchmarkCase, Prediction, Relaxation
+from heo_core.records import BenchmarkCase, Prediction, Relaxation, VolumeCurve
 from heo_core.records import Metric as MetricRecord
 
 
@@ -139,6 +140,7 @@ def add_predictions(
             "structure_id": structure_id,
             "energy_ev": prediction.energy_ev,
             "forces_ev_per_ang": to_lists(prediction.forces_ev_per_ang),
+            "stress_ev_per_ang3": to_lists(prediction.stress_ev_per_ang3),
             "failure": prediction.failure,
             **errors[structure_id],
         }
@@ -153,7 +155,10 @@ def load_predictions(session: Session, evaluation_id: int) -> dict[int, Predicti
     rows = session.scalars(select(PredictionRow).where(PredictionRow.evaluation_id == evaluation_id))
     return {
         row.structure_id: Prediction(
-            energy_ev=row.energy_ev, forces_ev_per_ang=to_array(row.forces_ev_per_ang), failure=row.failure
+            energy_ev=row.energy_ev,
+            forces_ev_per_ang=to_array(row.forces_ev_per_ang),
+            stress_ev_per_ang3=to_array(row.stress_ev_per_ang3),
+            failure=row.failure,
         )
         for row in rows
     }
@@ -220,6 +225,13 @@ def load_reference_energies(session: Session, evaluation_id: int) -> dict[int, f
     return dict(session.execute(query.where(RelaxationRow.evaluation_id == evaluation_id)).all())
 
 
+def set_volume_curves(session: Session, evaluation_id: int, rows: Sequence[VolumeCurve]) -> None:
+    """Store the equation of state of every material, in place of what is there."""
+    session.execute(delete(VolumeCurveRow).where(VolumeCurveRow.evaluation_id == evaluation_id))
+    if rows:
+        session.execute(insert(VolumeCurveRow), [{"evaluation_id": evaluation_id, **asdict(row)} for row in rows])
+
+
 def complete_evaluation(session: Session, evaluation_id: int, metrics: Sequence[MetricRecord], wall_s: float) -> None:
     """Store an evaluation's summary and mark it as completed, in one transaction."""
     session.execute(delete(Metric).where(Metric.evaluation_id == evaluation_id))
@@ -264,3 +276,29 @@ def set_comparison(session: Session, baseline_id: int, candidate_id: int, differ
     ]
     if rows:
         session.execute(insert(Comparison), rows)
+
+
+def has_comparison(session: Session, baseline_id: int, candidate_id: int) -> bool:
+    """Whether the paired differences of two evaluations are stored."""
+    found = select(Comparison.name).where(
+        Comparison.baseline_id == baseline_id, Comparison.candidate_id == candidate_id
+    )
+    return session.scalar(found.limit(1)) is not None
+
+
+def load_metrics(session: Session, evaluation_id: int) -> dict[str, MetricRecord]:
+    """Summary numbers of one evaluation by name."""
+    return _to_records(session.scalars(select(Metric).where(Metric.evaluation_id == evaluation_id)))
+
+
+def load_comparison(session: Session, baseline_id: int, candidate_id: int) -> dict[str, MetricRecord]:
+    """Paired differences of two evaluations by the name of the metric."""
+    return _to_records(
+        session.scalars(
+            select(Comparison).where(Comparison.baseline_id == baseline_id, Comparison.candidate_id == candidate_id)
+        )
+    )
+
+
+def _to_records(rows: Iterable[Metric | Comparison]) -> dict[str, MetricRecord]:
+    return {row.name: MetricRecord(row.name, row.value, row.unit, row.n, row.ci_low, row.ci_high) for row in rows}

@@ -29,6 +29,7 @@ from db.schema import (
     Report,
     Structure,
     TrainingRun,
+    VolumeCurve,
 )
 from db.versions import label
 from heo_core.params import hash_json
@@ -39,6 +40,9 @@ _DFT_FUNCTIONALS = frozenset({"pbe", "pbesol", "scan", "r2scan", "pbe+u", "lda"}
 
 # Force components shown a model: enough to see the cloud, few enough for the page.
 _MAX_COMPONENTS = 4000
+# Kinds of benchmark whose predictions are drawn one by one.
+_DRAWN_KINDS = frozenset({"energy-forces", "off-equilibrium", "forgetting-holdout"})
+_TRAINED_ON = frozenset({"train", "validation"})
 # Copies off equilibrium carry no labels and stand in no comparison of splits.
 _IS_CURATED = DatasetMember.split != "off_equilibrium"
 
@@ -49,7 +53,7 @@ def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
     labels = {row.id: label(row) for row in rows}
     evaluations = _load_evaluations(session, model_ids)
     dataset_id = next((row.dataset_id for row in reversed(rows) if row.dataset_id is not None), None)
-    predictions, components = _load_predictions(session, evaluations, labels)
+    predictions, components = _load_predictions(session, _choose_drawn(evaluations), labels)
     return ReportData(
         title=" against ".join([*(labels[row.id] for row in rows[1:]), labels[rows[0].id]]),
         generated_at=datetime.now(UTC),
@@ -69,6 +73,8 @@ def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
         predictions=make_frame("predictions", predictions),
         force_components=make_frame("force_components", components),
         relaxations=make_frame("relaxations", _load_relaxations(session, evaluations, labels)),
+        volume_curves=make_frame("volume_curves", _load_volume_curves(session, evaluations, labels)),
+        curve_points=make_frame("curve_points", _load_curve_points(session, evaluations, labels)),
     )
 
 
@@ -119,6 +125,15 @@ def _load_evaluations(session: Session, model_ids: Sequence[int]) -> _Evaluation
     return [(evaluation, benchmark) for evaluation, benchmark in pairs if newest[benchmark.name] == benchmark.id]
 
 
+def _choose_drawn(evaluations: _Evaluations) -> _Evaluations:
+    """Choose those whose predictions are drawn one by one: not on splits trained on, unless there is nothing else."""
+    drawn = [(evaluation, benchmark) for evaluation, benchmark in evaluations if benchmark.kind in _DRAWN_KINDS]
+    fair = [
+        (evaluation, benchmark) for evaluation, benchmark in drawn if benchmark.params.get("split") not in _TRAINED_ON
+    ]
+    return fair if any(benchmark.kind == "energy-forces" for _, benchmark in fair) else drawn
+
+
 def _model_row(session: Session, row: ModelVersion, *, is_baseline: bool) -> dict[str, Any]:
     return {
         "label": label(row),
@@ -132,6 +147,7 @@ def _model_row(session: Session, row: ModelVersion, *, is_baseline: bool) -> dic
         "dataset": label(session.get_one(Dataset, row.dataset_id)) if row.dataset_id else None,
         "n_elements": len(row.elements) or None,
         "created_at": row.created_at,
+        "warnings": list(row.warnings or []),
     }
 
 
@@ -205,6 +221,7 @@ def _load_training_runs(session: Session, model_ids: Sequence[int]) -> list[dict
             "label": label(model),
             "foundation": label(parent),
             "dataset": label(dataset),
+            "strategy": run.strategy,
             "state": run.state,
             "failure": run.failure,
             "n_train": run.n_train,
@@ -290,7 +307,7 @@ def _load_predictions(
         predictions += [
             _prediction_row(model, label(benchmark), prediction, structure) for prediction, structure in found
         ]
-        components += _sample_components(model, found)
+        components += _sample_components(model, label(benchmark), found)
     return predictions, components
 
 
@@ -310,11 +327,14 @@ def _prediction_row(model: str, benchmark: str, prediction: Prediction, structur
     }
 
 
-def _sample_components(model: str, found: Sequence[tuple[Prediction, Structure]]) -> list[dict[str, Any]]:
+def _sample_components(
+    model: str, benchmark: str, found: Sequence[tuple[Prediction, Structure]]
+) -> list[dict[str, Any]]:
     """At most _MAX_COMPONENTS force components, the same ones for every model that predicted the same structures."""
     rows = [
         {
             "label": model,
+            "benchmark": benchmark,
             "structure_id": structure.id,
             "immutable_id": structure.immutable_id,
             "reference_ev_per_ang": reference,
@@ -370,6 +390,37 @@ def _load_relaxations(session: Session, evaluations: _Evaluations, labels: dict[
             "fmaxes_ev_per_ang": relaxation.fmaxes_ev_per_ang,
         }
         for relaxation, case, start in session.execute(query)
+    ]
+
+
+def _load_volume_curves(session: Session, evaluations: _Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
+    of = {e.id: (labels[e.model_version_id], label(benchmark)) for e, benchmark in evaluations}
+    query = select(VolumeCurve.__table__).where(VolumeCurve.evaluation_id.in_(of))
+    rows = session.execute(query.order_by(VolumeCurve.evaluation_id, VolumeCurve.material)).mappings()
+    return [{**row, "label": of[row["evaluation_id"]][0], "benchmark": of[row["evaluation_id"]][1]} for row in rows]
+
+
+def _load_curve_points(session: Session, evaluations: _Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
+    """Energies of the equations of state, the reference's own beside each model's."""
+    of = {e.id: labels[e.model_version_id] for e, benchmark in evaluations if benchmark.kind == "equation-of-state"}
+    query = (
+        select(Evaluation.id, BenchmarkCase.recipe, Structure, Prediction.energy_ev)
+        .join(BenchmarkCase, BenchmarkCase.benchmark_id == Evaluation.benchmark_id)
+        .join(Structure, Structure.id == BenchmarkCase.structure_id)
+        .join(Prediction, (Prediction.evaluation_id == Evaluation.id) & (Prediction.structure_id == Structure.id))
+        .where(Evaluation.id.in_(of))
+        .order_by(Evaluation.id, BenchmarkCase.case_index)
+    )
+    return [
+        {
+            "label": of[evaluation_id],
+            "material": recipe["material"],
+            "volume_factor": recipe["volume_factor"],
+            "volume_ang3_per_atom": structure.volume_per_atom_ang3,
+            "energy_reference_ev_per_atom": _per_atom(structure.energy_ev, structure.n_atoms),
+            "energy_predicted_ev_per_atom": _per_atom(energy_ev, structure.n_atoms),
+        }
+        for evaluation_id, recipe, structure, energy_ev in session.execute(query)
     ]
 
 

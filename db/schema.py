@@ -5,7 +5,7 @@ structure ─ descriptor
 training_run ─< epoch_metric                     training_run ─ model_version (parent: model_version)
 sweep ─< sweep_trial ─ training_run
 benchmark ─< benchmark_case >─ structure
-evaluation = model_version × benchmark ─< prediction | relaxation | metric
+evaluation = model_version × benchmark ─< prediction | relaxation | volume_curve | metric
 comparison = evaluation × evaluation             report
 """
 
@@ -438,10 +438,11 @@ class Benchmark(Base):
     name: Mapped[str] = mapped_column(comment="KIND, or KIND:DATASET for one on a dataset's split")
     version: Mapped[int] = mapped_column(Integer, comment="1, 2, ... for one name")
     key: Mapped[str] = mapped_column(comment="sha256 of parameters, structures and reference model")
-    kind: Mapped[str] = mapped_column(comment="energy-forces, rattle-relax or substitution-relax")
-    params: Mapped[dict[str, Any]] = mapped_column(
-        comment="EnergyForcesParams, RattleRelaxParams or SubstitutionRelaxParams"
+    kind: Mapped[str] = mapped_column(
+        comment="energy-forces, off-equilibrium, rattle-relax, substitution-relax, forgetting-holdout, "
+        "equation-of-state"
     )
+    params: Mapped[dict[str, Any]] = mapped_column(comment="EnergyForcesParams or what else the kind takes")
     dataset_id: Mapped[int | None] = mapped_column(
         ForeignKey(Dataset.id), comment="dataset that the structures come from"
     )
@@ -491,7 +492,7 @@ class Prediction(Base):
     """What a model says of one structure."""
 
     __tablename__ = "prediction"
-    __table_args__ = ({"comment": "energies and forces of a model on the structures of an energy-forces benchmark"},)
+    __table_args__ = ({"comment": "energies and forces of a model on the structures of a benchmark that relaxes none"},)
 
     evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
     structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id), primary_key=True, index=True)
@@ -500,7 +501,38 @@ class Prediction(Base):
     energy_error_ev_per_atom: Mapped[float | None] = mapped_column(comment="predicted minus reference")
     forces_rmse_ev_per_ang: Mapped[float | None] = mapped_column(comment="over this structure's components")
     forces_mae_ev_per_ang: Mapped[float | None] = mapped_column(comment="over this structure's components")
+    stress_ev_per_ang3: Mapped[list[list[float]] | None] = mapped_column(
+        comment="predicted stress, 3 x 3, eV/Å³, ASE's sign"
+    )
+    stress_rmse_ev_per_ang3: Mapped[float | None] = mapped_column(
+        comment="over the six components; null where the stress of the labels is not trusted"
+    )
     failure: Mapped[str | None] = mapped_column(comment="why there is no number")
+
+
+class VolumeCurve(Base):
+    """Energy against volume of one material under one model."""
+
+    __tablename__ = "volume_curve"
+    __table_args__ = (
+        {"comment": "equations of state of an equation-of-state benchmark, the model's beside the reference's"},
+    )
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
+    material: Mapped[str] = mapped_column(primary_key=True, comment="formula and prototype")
+    n_volumes: Mapped[int] = mapped_column(Integer, comment="volumes that the curve is known at")
+    reference_volume_ang3_per_atom: Mapped[float | None] = mapped_column(comment="equilibrium volume of the reference")
+    reference_bulk_modulus_gpa: Mapped[float | None] = mapped_column(comment="bulk modulus of the reference, GPa")
+    equilibrium_volume_ang3_per_atom: Mapped[float | None] = mapped_column(
+        comment="minimum of the fitted Birch-Murnaghan equation of state"
+    )
+    bulk_modulus_gpa: Mapped[float | None] = mapped_column(comment="at that minimum, GPa")
+    equilibrium_volume_error_fraction: Mapped[float | None] = mapped_column(comment="predicted over reference minus 1")
+    bulk_modulus_error_fraction: Mapped[float | None] = mapped_column(comment="predicted over reference minus 1")
+    energy_volume_rmse_ev_per_atom: Mapped[float | None] = mapped_column(
+        comment="between the two curves, each from its value at the reference's relaxed volume"
+    )
+    failure: Mapped[str | None] = mapped_column(comment="why there is no minimum or no energy")
 
 
 class Relaxation(Base):

@@ -20,13 +20,18 @@ from db.versions import label
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
-from heo_core.evaluation import energy_forces, rattle_relax, substitution_relax
+from heo_core.errors import InputError
+from heo_core.evaluation import energy_forces, equation_of_state, rattle_relax, reference_errors, substitution_relax
+from heo_core.evaluation.reference_sets import load_reference_set
 from heo_core.evaluation.relax import relax_structures
 from heo_core.models import load_model, resolve_device
 from heo_core.models.potential import Potential
 from heo_core.params import (
     BenchmarkParams,
     EnergyForcesParams,
+    EquationOfStateParams,
+    ForgettingHoldoutParams,
+    OffEquilibriumErrorsParams,
     RattleRelaxParams,
     RelaxParams,
     SubstitutionRelaxParams,
@@ -41,23 +46,30 @@ _STRUCTURES_PER_WRITE = 32
 _BOOTSTRAP_SEED = 0
 
 
+def needs_dataset(params: BenchmarkParams) -> bool:
+    """Whether a benchmark is made of the dataset that is tested on; the others are the same for every model."""
+    return isinstance(params, EnergyForcesParams | RattleRelaxParams)
+
+
 @task(name="define benchmark", task_run_name="define {params.kind}", cache_policy=NO_CACHE)
-def define_benchmark(params: BenchmarkParams, dataset_id: int) -> int:
+def define_benchmark(params: BenchmarkParams, dataset_id: int | None) -> int:
     """Return the id of the benchmark with these parameters and structures; it is made if it is not there."""
     settings = load_settings()
     url = settings.resolve_database_url()
     reference_id = register_model(params.reference, settings) if isinstance(params, SubstitutionRelaxParams) else None
+    if isinstance(params, OffEquilibriumErrorsParams) and params.dataset is not None:
+        with session_scope(url) as session:
+            dataset = datasets.get_dataset(session, params.dataset)
+        # NAME means its newest version: what is stored says which that was.
+        params, dataset_id = params.model_copy(update={"dataset": label(dataset)}), dataset.id
+    cases, of_dataset = _make_cases(params, dataset_id, url)
     with session_scope(url) as session:
-        dataset = datasets.get_dataset_by_id(session, dataset_id)
-        if isinstance(params, SubstitutionRelaxParams):
-            cases = substitution_relax.make_cases(params)
-            name, of_dataset = str(params.kind), None
-        else:
-            structures = list(datasets.load_split(session, dataset_id, params.split).values())
-            cases = _make_dataset_cases(params, structures)
+        name = str(params.kind)
+        if of_dataset is not None:
             # A number on another split is another benchmark, never a newer version of this one.
-            split = "" if params.split == "test" else f":{params.split}"
-            name, of_dataset = f"{params.kind}:{dataset.name}{split}", dataset_id
+            split = getattr(params, "split", "test")
+            dataset = datasets.get_dataset_by_id(session, of_dataset)
+            name = f"{params.kind}:{dataset.name}{'' if split == 'test' else f':{split}'}"
         benchmark = evaluations.add_benchmark(
             session, params, cases, name=name, dataset_id=of_dataset, reference_id=reference_id
         )
@@ -68,12 +80,37 @@ def define_benchmark(params: BenchmarkParams, dataset_id: int) -> int:
         return benchmark.id
 
 
-def _make_dataset_cases(
-    params: EnergyForcesParams | RattleRelaxParams, structures: list[Structure]
-) -> list[BenchmarkCase]:
+def _make_cases(params: BenchmarkParams, dataset_id: int | None, url: str) -> tuple[list[BenchmarkCase], int | None]:
+    """Cases of a benchmark, and the dataset that they come from; None where they come from nowhere else."""
+    match params:
+        case SubstitutionRelaxParams():
+            return substitution_relax.make_cases(params), None
+        case ForgettingHoldoutParams():
+            return load_reference_set("holdout"), None
+        case EquationOfStateParams():
+            return load_reference_set("equation-of-state"), None
+        case OffEquilibriumErrorsParams(dataset=None):
+            return load_reference_set("off-equilibrium"), None
+    if dataset_id is None:
+        raise InputError(f"{params.kind} is measured on a dataset: name one")
+    with session_scope(url) as session:
+        structures = list(datasets.load_split(session, dataset_id, params.split).values())
     if isinstance(params, RattleRelaxParams):
-        return rattle_relax.make_cases(structures, params)
-    return [BenchmarkCase(start=structure, target=None, recipe={}) for structure in structures]
+        return rattle_relax.make_cases(structures, params), dataset_id
+    if isinstance(params, OffEquilibriumErrorsParams):
+        _check_labels(params, structures)
+    return [BenchmarkCase(start=structure, target=None, recipe={}) for structure in structures], dataset_id
+
+
+def _check_labels(params: OffEquilibriumErrorsParams, structures: Sequence[Structure]) -> None:
+    labelled = sum(structure.forces_ev_per_ang is not None for structure in structures)
+    if labelled:
+        return
+    raise InputError(
+        f"the split {params.split} of {params.dataset} cannot measure errors off equilibrium: none of its "
+        f"{len(structures)} structures has forces; label them with a potential or DFT of your choice and curate the "
+        "result as a dataset, or leave the dataset empty for the bundled cells"
+    )
 
 
 @task(
@@ -115,39 +152,49 @@ def _run_benchmark(
 ) -> None:
     started = time.monotonic()
     params = parse_benchmark(benchmark.params)
-    dtype = params.dtype if isinstance(params, EnergyForcesParams) else params.relax.dtype
+    dtype = params.relax.dtype if isinstance(params, RattleRelaxParams | SubstitutionRelaxParams) else params.dtype
     potential = load_model(load_model_file(model_version_id, settings), device=device, dtype=dtype)
-    if isinstance(params, EnergyForcesParams):
-        metrics = _run_energy_forces(evaluation_id, benchmark, potential, settings)
-    else:
+    if isinstance(params, RattleRelaxParams | SubstitutionRelaxParams):
         metrics = _run_relaxations(evaluation_id, benchmark, params, potential, settings)
+    else:
+        metrics = _run_predictions(evaluation_id, benchmark, params, potential, settings)
     with session_scope(settings.resolve_database_url()) as session:
         evaluations.complete_evaluation(session, evaluation_id, metrics, time.monotonic() - started)
 
 
-def _run_energy_forces(
-    evaluation_id: int, benchmark: Benchmark, potential: Potential, settings: Settings
+def _run_predictions(
+    evaluation_id: int, benchmark: Benchmark, params: BenchmarkParams, potential: Potential, settings: Settings
 ) -> list[Metric]:
     url = settings.resolve_database_url()
     with session_scope(url) as session:
         ids, cases = evaluations.load_cases(session, benchmark.id)
         done = evaluations.load_predictions(session, evaluation_id)
-        training = (
-            list(datasets.load_split(session, benchmark.dataset_id, "train").values()) if benchmark.dataset_id else []
-        )
     structures = {structure_id: case.start for structure_id, case in zip(ids, cases, strict=True)}
+    has_stress = isinstance(params, OffEquilibriumErrorsParams | ForgettingHoldoutParams)
     progress = ProgressReporter("evaluation-progress", f"{benchmark.name}: structures predicted", len(ids))
     for piece in batched([i for i in ids if i not in done], _STRUCTURES_PER_WRITE):
         predictions = dict(zip(piece, potential.predict([structures[i] for i in piece]), strict=True))
-        errors = {i: energy_forces.compute_errors(structures[i], prediction) for i, prediction in predictions.items()}
+        errors = {i: _compute_errors(structures[i], p, has_stress=has_stress) for i, p in predictions.items()}
         with session_scope(url) as session:
             evaluations.add_predictions(session, evaluation_id, predictions, errors)
         done.update(predictions)
         progress.update(len(done))
     ordered = [done[i] for i in ids]
-    return energy_forces.compute_metrics(
-        list(structures.values()), ordered, training, np.random.default_rng(_BOOTSTRAP_SEED)
-    )
+    rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    if isinstance(params, EquationOfStateParams):
+        with session_scope(url) as session:
+            evaluations.set_volume_curves(session, evaluation_id, equation_of_state.compute_rows(cases, ordered))
+        return equation_of_state.compute_metrics(cases, ordered, rng)
+    if has_stress:
+        return reference_errors.compute_metrics(list(structures.values()), ordered, rng)
+    with session_scope(url) as session:
+        training = list(datasets.load_split(session, int(benchmark.dataset_id or 0), "train").values())
+    return energy_forces.compute_metrics(list(structures.values()), ordered, training, rng)
+
+
+def _compute_errors(structure: Structure, prediction: Prediction, *, has_stress: bool) -> dict[str, float | None]:
+    stress = reference_errors.compute_stress_error(structure, prediction) if has_stress else None
+    return {**energy_forces.compute_errors(structure, prediction), "stress_rmse_ev_per_ang3": stress}
 
 
 def _run_relaxations(
@@ -225,31 +272,47 @@ def _store_rows(evaluation_id: int, rows: Sequence[dict[str, float | None]], set
     cache_policy=NO_CACHE,
 )
 def compare_evaluations(baseline_id: int, candidate_id: int) -> None:
-    """Store the paired differences of two evaluations of one benchmark."""
-    with session_scope(load_settings().resolve_database_url()) as session:
+    """Store the paired differences of two evaluations of one benchmark, unless they are stored."""
+    url = load_settings().resolve_database_url()
+    with session_scope(url) as session:
+        if evaluations.has_comparison(session, baseline_id, candidate_id):
+            return
         benchmark = evaluations.get_benchmark_of_evaluation(session, candidate_id)
-        ids, cases = evaluations.load_cases(session, benchmark.id)
-        rng = np.random.default_rng(_BOOTSTRAP_SEED)
-        pair = (baseline_id, candidate_id)
-        differences: list[Metric]
-        if benchmark.kind == "energy-forces":
-            first, second = (evaluations.load_predictions(session, i) for i in pair)
-            starts = [case.start for case in cases]
-            differences = energy_forces.compare(starts, [first[i] for i in ids], [second[i] for i in ids], rng)
-        else:
-            before, after = (_in_order(evaluations.load_relaxations(session, i)) for i in pair)
-            if benchmark.kind == "rattle-relax":
-                differences = rattle_relax.compare(cases, before, after, rng)
-            else:
-                energies = [_in_order(evaluations.load_reference_energies(session, i)) for i in pair]
-                references = [
-                    [Prediction(energy, None, failure=None if energy is not None else "none") for energy in e]
-                    for e in energies
-                ]
-                differences = substitution_relax.compare(
-                    cases, before, after, rng, baseline_reference=references[0], candidate_reference=references[1]
-                )
+    rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    compare = _compare_relaxations if benchmark.kind.endswith("-relax") else _compare_predictions
+    differences = compare(benchmark, (baseline_id, candidate_id), rng, url)
+    with session_scope(url) as session:
         evaluations.set_comparison(session, baseline_id, candidate_id, differences)
+
+
+def _compare_predictions(
+    benchmark: Benchmark, pair: tuple[int, int], rng: np.random.Generator, url: str
+) -> list[Metric]:
+    with session_scope(url) as session:
+        ids, cases = evaluations.load_cases(session, benchmark.id)
+        stored = [evaluations.load_predictions(session, evaluation_id) for evaluation_id in pair]
+    before, after = ([predictions[i] for i in ids] for predictions in stored)
+    if benchmark.kind == "equation-of-state":
+        return equation_of_state.compare(cases, before, after, rng)
+    compare = energy_forces.compare if benchmark.kind == "energy-forces" else reference_errors.compare
+    return compare([case.start for case in cases], before, after, rng)
+
+
+def _compare_relaxations(
+    benchmark: Benchmark, pair: tuple[int, int], rng: np.random.Generator, url: str
+) -> list[Metric]:
+    with session_scope(url) as session:
+        _, cases = evaluations.load_cases(session, benchmark.id)
+        before, after = (_in_order(evaluations.load_relaxations(session, i)) for i in pair)
+        energies = [_in_order(evaluations.load_reference_energies(session, i)) for i in pair]
+    if benchmark.kind == "rattle-relax":
+        return rattle_relax.compare(cases, before, after, rng)
+    references = [
+        [Prediction(energy, None, failure=None if energy is not None else "none") for energy in e] for e in energies
+    ]
+    return substitution_relax.compare(
+        cases, before, after, rng, baseline_reference=references[0], candidate_reference=references[1]
+    )
 
 
 def _in_order[T](by_index: dict[int, T]) -> list[T]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from math import prod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -35,8 +35,16 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name people type: letters, digits, dot, underscore, hyphen; it starts with a letter or digit."""
 
-BenchmarkKind = Literal["energy-forces", "rattle-relax", "substitution-relax"]
-BENCHMARK_KINDS: tuple[BenchmarkKind, ...] = ("energy-forces", "rattle-relax", "substitution-relax")
+BenchmarkKind = Literal[
+    "energy-forces", "off-equilibrium", "rattle-relax", "substitution-relax", "forgetting-holdout", "equation-of-state"
+]
+BENCHMARK_KINDS: tuple[BenchmarkKind, ...] = get_args(BenchmarkKind)
+DEFAULT_BENCHMARKS: tuple[BenchmarkKind, ...] = (
+    "energy-forces",
+    "off-equilibrium",
+    "rattle-relax",
+    "substitution-relax",
+)
 
 HUB_DATASET = "LeMaterial/LeMat-Bulk"
 
@@ -461,6 +469,33 @@ class EnergyForcesParams(Params):
     dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
 
 
+class OffEquilibriumErrorsParams(Params):
+    """Errors of energies, forces and stresses away from equilibrium, where a potential that is too soft shows."""
+
+    kind: Literal["off-equilibrium"] = "off-equilibrium"
+    dataset: str | None = Field(
+        None,
+        description="NAME or NAME@VERSION of a dataset with labels of your own; empty: the bundled cells, labelled by "
+        "SevenNet 7net-0, not DFT",
+    )
+    split: Split | Literal["off_equilibrium"] = Field("test", description="split of that dataset to evaluate on")
+    dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
+
+
+class ForgettingHoldoutParams(Params):
+    """Errors on simple oxides of one to three cations: what a finetuning on others must not cost."""
+
+    kind: Literal["forgetting-holdout"] = "forgetting-holdout"
+    dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
+
+
+class EquationOfStateParams(Params):
+    """Energy against volume of binary oxides: equilibrium volume, bulk modulus, and the whole curve."""
+
+    kind: Literal["equation-of-state"] = "equation-of-state"
+    dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
+
+
 class RattleRelaxParams(Params):
     """Relaxed reference structures are rattled and relaxed again, to see whether the model leads them back."""
 
@@ -506,7 +541,14 @@ class SubstitutionRelaxParams(Params):
     relax: RelaxParams = RelaxParams()
 
 
-BenchmarkParams = EnergyForcesParams | RattleRelaxParams | SubstitutionRelaxParams
+BenchmarkParams = (
+    EnergyForcesParams
+    | OffEquilibriumErrorsParams
+    | RattleRelaxParams
+    | SubstitutionRelaxParams
+    | ForgettingHoldoutParams
+    | EquationOfStateParams
+)
 
 
 def parse_benchmark(stored: dict[str, Any]) -> BenchmarkParams:
@@ -524,20 +566,22 @@ class EvaluationParams(Params):
     dataset: str | None = Field(
         None, description="NAME or NAME@VERSION of the dataset to test on; empty: the one the last model was trained on"
     )
-    benchmarks: tuple[BenchmarkKind, ...] = Field(BENCHMARK_KINDS, min_length=1, description="benchmarks to run")
+    benchmarks: tuple[BenchmarkKind, ...] = Field(
+        DEFAULT_BENCHMARKS,
+        min_length=1,
+        description="benchmarks to run; forgetting-holdout and equation-of-state are run after every finetuning",
+    )
     energy_forces: EnergyForcesParams = EnergyForcesParams()
+    off_equilibrium: OffEquilibriumErrorsParams = OffEquilibriumErrorsParams()
     rattle_relax: RattleRelaxParams = RattleRelaxParams()
     substitution_relax: SubstitutionRelaxParams = SubstitutionRelaxParams()
+    forgetting_holdout: ForgettingHoldoutParams = ForgettingHoldoutParams()
+    equation_of_state: EquationOfStateParams = EquationOfStateParams()
 
     def get_benchmark(self, kind: BenchmarkKind) -> BenchmarkParams:
         """Return the parameters of one benchmark."""
-        match kind:
-            case "energy-forces":
-                return self.energy_forces
-            case "rattle-relax":
-                return self.rattle_relax
-            case "substitution-relax":
-                return self.substitution_relax
+        params: BenchmarkParams = getattr(self, kind.replace("-", "_"))
+        return params
 
 
 class ReportParams(Params):

@@ -20,7 +20,7 @@ where evaluation.state = 'completed';
 comment on view leaderboard is 'summary numbers of every completed evaluation, one row a number';
 comment on column leaderboard.model is 'NAME@VERSION';
 comment on column leaderboard.benchmark is 'NAME@VERSION';
-comment on column leaderboard.kind is 'energy-forces, rattle-relax or substitution-relax';
+comment on column leaderboard.kind is 'what is measured; docs/metrics.md has a part for each kind';
 comment on column leaderboard.metric is 'name of the number, defined in docs/metrics.md';
 comment on column leaderboard.value is 'the number; null where there is nothing to average';
 comment on column leaderboard.ci_low is 'lower end of the 95 % interval';

@@ -214,7 +214,12 @@ def evaluate(
     ] = None,
     benchmarks: Annotated[
         list[str] | None,
-        typer.Option("--benchmark", help="energy-forces, rattle-relax or substitution-relax.", show_default="all"),
+        typer.Option(
+            "--benchmark",
+            help="energy-forces, off-equilibrium, rattle-relax, substitution-relax, forgetting-holdout or "
+            "equation-of-state.",
+            show_default="the first four",
+        ),
     ] = None,
     set_: Set = None,
     as_json: Json = False,

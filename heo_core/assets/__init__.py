@@ -9,3 +9,5 @@ SAMPLE_LICENCE = "MIT"
 SAMPLE_CITATION = "heo's own sample of rock-salt oxides; surrogate labels of SevenNet 7net-0 (sevenn 0.13.0), not DFT"
 
 HEO_MINI_DIR = Path(__file__).parent / "heo-mini"
+
+REFERENCE_DIR = Path(__file__).parent / "reference"

@@ -51,8 +51,8 @@ def compute_errors(structure: Structure, prediction: Prediction) -> dict[str, fl
     None where the prediction is not usable or there is no reference label. ValueError if the shapes of the forces
     differ.
     """
-    energies = _Energies.collect([structure], [prediction])
-    forces = _Forces.collect([structure], [prediction])
+    energies = Energies.collect([structure], [prediction])
+    forces = Forces.collect([structure], [prediction])
     return {
         "energy_error_ev_per_atom": float(energies.errors[0]) if len(energies.errors) else None,
         "forces_rmse_ev_per_ang": rmse(forces.errors),
@@ -74,7 +74,7 @@ def compute_metrics(
     baseline's RMSE for energies, 1 - MAE / zero-force MAE for forces.
     """
     failed = sum(not is_usable(prediction) for prediction in predictions)
-    energies, forces = _Energies.collect(structures, predictions), _Forces.collect(structures, predictions)
+    energies, forces = Energies.collect(structures, predictions), Forces.collect(structures, predictions)
     return [
         *(term.to_metric(energies.groups, rng) for term in _energy_terms(energies)),
         Metric("energy_median_ev_per_atom", median_abs(energies.errors), ENERGY_UNIT, len(energies.groups)),
@@ -108,16 +108,16 @@ def compare(
     ]
     shared = [structure for structure, _, _ in pairs]
     baselines, candidates = [baseline for _, baseline, _ in pairs], [candidate for _, _, candidate in pairs]
-    energies, energies_candidate = _Energies.collect(shared, baselines), _Energies.collect(shared, candidates)
-    forces, forces_candidate = _Forces.collect(shared, baselines), _Forces.collect(shared, candidates)
+    energies, energies_candidate = Energies.collect(shared, baselines), Energies.collect(shared, candidates)
+    forces, forces_candidate = Forces.collect(shared, baselines), Forces.collect(shared, candidates)
     return [
-        *_differences(_energy_terms(energies), _energy_terms(energies_candidate), energies.groups, rng),
-        *_differences(_force_terms(forces), _force_terms(forces_candidate), forces.groups, rng),
+        *make_differences(_energy_terms(energies), _energy_terms(energies_candidate), energies.groups, rng),
+        *make_differences(_force_terms(forces), _force_terms(forces_candidate), forces.groups, rng),
     ]
 
 
 @dataclass(frozen=True, eq=False)
-class _Energies:
+class Energies:
     """Energy errors per atom, (n_structures,), eV/atom, of the usable predictions of structures that have an energy."""
 
     structures: list[Structure]
@@ -125,7 +125,8 @@ class _Energies:
     errors: Array
 
     @classmethod
-    def collect(cls, structures: Sequence[Structure], predictions: Sequence[Prediction]) -> _Energies:
+    def collect(cls, structures: Sequence[Structure], predictions: Sequence[Prediction]) -> Energies:
+        """Take what counts; predictions[i] belongs to structures[i]."""
         kept = [
             (
                 structure,
@@ -143,11 +144,12 @@ class _Energies:
 
     @property
     def groups(self) -> list[str]:
+        """Chemical system of each structure."""
         return [structure.chemical_system for structure in self.structures]
 
 
 @dataclass(frozen=True, eq=False)
-class _Forces:
+class Forces:
     """Forces of the usable predictions of structures that have forces, all atoms together: (n_atoms, 3), eV/Å.
 
     owner: (n_atoms,), the number of each atom's structure. groups: one chemical system a structure.
@@ -159,7 +161,8 @@ class _Forces:
     reference: Array
 
     @classmethod
-    def collect(cls, structures: Sequence[Structure], predictions: Sequence[Prediction]) -> _Forces:
+    def collect(cls, structures: Sequence[Structure], predictions: Sequence[Prediction]) -> Forces:
+        """Take what counts; predictions[i] belongs to structures[i]. ValueError if the shapes of the forces differ."""
         groups, predicted, reference = [], [np.empty((0, 3))], [np.empty((0, 3))]
         for structure, prediction in zip(structures, predictions, strict=True):
             if not is_usable(prediction) or prediction.forces_ev_per_ang is None or structure.forces_ev_per_ang is None:
@@ -178,6 +181,7 @@ class _Forces:
 
     @property
     def errors(self) -> Array:
+        """Predicted minus reference, (n_atoms, 3), eV/Å."""
         return self.predicted - self.reference
 
     def sum_by_structure(self, *components: Array) -> Array:
@@ -189,7 +193,7 @@ class _Forces:
 
 
 @dataclass(frozen=True, eq=False)
-class _Term:
+class Term:
     """A metric before its interval: its value, and the sums per structure that a resample computes it from again."""
 
     name: str
@@ -199,6 +203,7 @@ class _Term:
     statistic: Statistic
 
     def to_metric(self, groups: Sequence[str], rng: np.random.Generator) -> Metric:
+        """Return the metric with its interval; groups: one name a row of the sums."""
         return Metric(
             self.name,
             self.value,
@@ -208,9 +213,10 @@ class _Term:
         )
 
 
-def _differences(
-    baselines: list[_Term], candidates: list[_Term], groups: Sequence[str], rng: np.random.Generator
+def make_differences(
+    baselines: list[Term], candidates: list[Term], groups: Sequence[str], rng: np.random.Generator
 ) -> list[Metric]:
+    """Paired differences candidate - baseline of terms over the same structures, term by term."""
     return [
         Metric(
             baseline.name,
@@ -223,15 +229,15 @@ def _differences(
     ]
 
 
-def _energy_terms(energies: _Energies) -> list[_Term]:
+def _energy_terms(energies: Energies) -> list[Term]:
     errors, ones = energies.errors, np.ones_like(energies.errors)
     return [
-        _Term("energy_rmse_ev_per_atom", ENERGY_UNIT, rmse(errors), np.column_stack([errors**2, ones]), root_ratio),
-        _Term("energy_mae_ev_per_atom", ENERGY_UNIT, mae(errors), np.column_stack([np.abs(errors), ones]), ratio),
+        Term("energy_rmse_ev_per_atom", ENERGY_UNIT, rmse(errors), np.column_stack([errors**2, ones]), root_ratio),
+        Term("energy_mae_ev_per_atom", ENERGY_UNIT, mae(errors), np.column_stack([np.abs(errors), ones]), ratio),
     ]
 
 
-def _energy_mean_removed(energies: _Energies) -> _Term:
+def _energy_mean_removed(energies: Energies) -> Term:
     def standard_deviation(sums: Array) -> Array:
         mean = sums[..., 1] / sums[..., 2]
         return np.sqrt(np.maximum(sums[..., 0] / sums[..., 2] - mean**2, 0))
@@ -239,11 +245,11 @@ def _energy_mean_removed(energies: _Energies) -> _Term:
     errors = energies.errors
     value = rmse(errors - errors.mean()) if len(errors) else None
     sums = np.column_stack([errors**2, errors, np.ones_like(errors)])
-    return _Term("energy_mean_removed_rmse_ev_per_atom", ENERGY_UNIT, value, sums, standard_deviation)
+    return Term("energy_mean_removed_rmse_ev_per_atom", ENERGY_UNIT, value, sums, standard_deviation)
 
 
 def _energy_baseline_metrics(
-    energies: _Energies, training: Sequence[Structure], rng: np.random.Generator
+    energies: Energies, training: Sequence[Structure], rng: np.random.Generator
 ) -> list[Metric]:
     names = ("mean_energy_baseline_rmse_ev_per_atom", "energy_skill")
     if not any(structure.energy_ev is not None for structure in training):
@@ -251,8 +257,8 @@ def _energy_baseline_metrics(
     errors = energies.errors
     missed = fit_composition_baseline(training).predict(energies.structures) - energies.reference
     terms = [
-        _Term(names[0], ENERGY_UNIT, rmse(missed), np.column_stack([missed**2, np.ones_like(missed)]), root_ratio),
-        _Term(
+        Term(names[0], ENERGY_UNIT, rmse(missed), np.column_stack([missed**2, np.ones_like(missed)]), root_ratio),
+        Term(
             names[1],
             "1",
             skill(rmse(errors), rmse(missed)),
@@ -263,13 +269,13 @@ def _energy_baseline_metrics(
     return [term.to_metric(energies.groups, rng) for term in terms]
 
 
-def _force_terms(forces: _Forces) -> list[_Term]:
+def _force_terms(forces: Forces) -> list[Term]:
     predicted, reference, errors, ones = forces.predicted, forces.reference, forces.errors, np.ones_like(forces.errors)
     sums = forces.sum_by_structure
     return [
-        _Term("forces_rmse_ev_per_ang", FORCE_UNIT, rmse(errors), sums(errors**2, ones), root_ratio),
-        _Term("forces_mae_ev_per_ang", FORCE_UNIT, mae(errors), sums(np.abs(errors), ones), ratio),
-        _Term(
+        Term("forces_rmse_ev_per_ang", FORCE_UNIT, rmse(errors), sums(errors**2, ones), root_ratio),
+        Term("forces_mae_ev_per_ang", FORCE_UNIT, mae(errors), sums(np.abs(errors), ones), ratio),
+        Term(
             "forces_softening_slope",
             "1",
             softening_slope(predicted, reference),
@@ -279,13 +285,13 @@ def _force_terms(forces: _Forces) -> list[_Term]:
     ]
 
 
-def _zero_force_terms(forces: _Forces) -> list[_Term]:
+def _zero_force_terms(forces: Forces) -> list[Term]:
     reference, errors, ones = forces.reference, forces.errors, np.ones_like(forces.errors)
     absolute, sums = np.abs(reference), forces.sum_by_structure
     return [
-        _Term("zero_force_rmse_ev_per_ang", FORCE_UNIT, rmse(reference), sums(reference**2, ones), root_ratio),
-        _Term("zero_force_mae_ev_per_ang", FORCE_UNIT, mae(reference), sums(absolute, ones), ratio),
-        _Term(
+        Term("zero_force_rmse_ev_per_ang", FORCE_UNIT, rmse(reference), sums(reference**2, ones), root_ratio),
+        Term("zero_force_mae_ev_per_ang", FORCE_UNIT, mae(reference), sums(absolute, ones), ratio),
+        Term(
             "forces_skill",
             "1",
             skill(mae(errors), mae(reference)),
@@ -295,7 +301,7 @@ def _zero_force_terms(forces: _Forces) -> list[_Term]:
     ]
 
 
-def _forces_cosine(forces: _Forces, rng: np.random.Generator) -> Metric:
+def _forces_cosine(forces: Forces, rng: np.random.Generator) -> Metric:
     """Mean cosine of the angle between predicted and reference force, over atoms with a reference |F| > 0.05 eV/Å.
 
     A predicted force of zero has no direction and counts as cosine 0.
@@ -310,6 +316,4 @@ def _forces_cosine(forces: _Forces, rng: np.random.Generator) -> Metric:
     )
     involved = np.flatnonzero(sums[:, 1])
     value = float(cosines.mean()) if len(cosines) else None
-    return _Term("forces_cosine", "1", value, sums[involved], ratio).to_metric(
-        [forces.groups[i] for i in involved], rng
-    )
+    return Term("forces_cosine", "1", value, sums[involved], ratio).to_metric([forces.groups[i] for i in involved], rng)

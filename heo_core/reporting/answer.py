@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from heo_core.reporting.cautions import Caution
-from heo_core.reporting.comparison import Change, Verdict, find_change, is_soft
+from heo_core.reporting.comparison import Change, Verdict, find_change, is_soft, list_slope_benchmarks
 from heo_core.reporting.data import ReportData
 from heo_core.reporting.quantities import format_number, format_significant, get_quantity
 from heo_core.reporting.wording import count_nouns, join_words, name_model
@@ -45,6 +45,14 @@ _QUESTIONS: dict[str, tuple[_Question, ...]] = {
     "energy-forces": (
         _Question("forces_rmse_ev_per_ang", "force error", "lower", "higher"),
         _Question("energy_rmse_ev_per_atom", "energy error", "lower", "higher"),
+    ),
+    "off-equilibrium": (
+        _Question("forces_rmse_ev_per_ang", "force error off equilibrium", "lower", "higher"),
+        _Question("forces_softening_slope", "softening slope (1 is right)", "nearer to 1", "further from 1"),
+    ),
+    "forgetting-holdout": (_Question("forces_rmse_ev_per_ang", "force error on simple oxides", "lower", "higher"),),
+    "equation-of-state": (
+        _Question("bulk_modulus_mae_fraction", "bulk modulus error on binary oxides", "lower", "higher"),
     ),
     "rattle-relax": (
         _Question("displacement_rmsd_mean_ang", "distance from the reference after relaxing", "smaller", "larger"),
@@ -108,7 +116,8 @@ def _compute_statement(data: ReportData, benchmark: str, kind: str, candidate: s
         text = f"{name_model(data, candidate)}'s {question.subject} has no paired comparison with the baseline here."
         return Statement(benchmark, kind, candidate, question.metric, title, "missing", text)
     verdict, text = change.verdict, f"{name_model(data, candidate)}'s {_describe_change(change, question)}"
-    caveat = _find_caveat(data, benchmark, candidate, question.metric) if verdict == "better" else ""
+    judged = kind in {"energy-forces", "rattle-relax", "substitution-relax"}
+    caveat = _find_caveat(data, benchmark, candidate, question.metric) if verdict == "better" and judged else ""
     if caveat:
         verdict, text = "caution", f"{text} {caveat}"
     return Statement(
@@ -145,6 +154,8 @@ def _describe_size(change: Change, metric: str) -> str:
     absolute = format_number(abs(change.difference), change.decimals)
     if change.quantity.unit == "points":
         return f"{absolute} percentage points"
+    if change.quantity.better == "one":
+        return absolute
     if not change.before or get_quantity(metric).unit == "eV/atom":
         return f"{absolute} {change.quantity.unit}".rstrip()
     share = 100 * abs(change.difference / change.before)
@@ -164,7 +175,7 @@ def _describe_levels(change: Change, metric: str) -> str:
 def _find_caveat(data: ReportData, benchmark: str, candidate: str, metric: str) -> str:
     """Return why a gain by this metric is not yet a better model; empty when nothing speaks against it."""
     if metric.startswith("success_"):
-        soft = any(is_soft(data, name, candidate) for name in data.benchmarks_of_kind("energy-forces"))
+        soft = any(is_soft(data, name, candidate) for name in list_slope_benchmarks(data))
         return "But the model is soft (see the warnings), and a softer model converges faster." if soft else ""
     return _find_force_trap(data, benchmark, candidate) if metric.startswith("forces_") else ""
 
@@ -175,6 +186,6 @@ def _find_force_trap(data: ReportData, benchmark: str, candidate: str) -> str:
     own = data.find_metric(candidate, benchmark, "forces_rmse_ev_per_ang")
     if zero is not None and own is not None and zero < own:
         reasons.append(f"predicting zero force everywhere would score {format_significant(zero * 1000)} meV/Å")
-    if is_soft(data, benchmark, candidate):
+    if any(is_soft(data, name, candidate) for name in data.benchmarks_of_kind("off-equilibrium") or [benchmark]):
         reasons.append("the model is soft (see the warnings), and a softer model scores well on relaxed structures")
     return f"But {join_words(reasons)}: a lower error alone does not make it the better potential." if reasons else ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from heo_core.reporting.comparison import Verdict, find_change, is_soft
+from heo_core.evaluation.assessment import SOFT_SLOPE, describe
+from heo_core.reporting.comparison import Verdict, find_change, find_outcomes, is_soft
 from heo_core.reporting.data import ReportData, as_text, is_true
 from heo_core.reporting.quantities import format_significant
 from heo_core.reporting.wording import count_nouns, format_percent, join_words, name_model
@@ -17,6 +19,14 @@ FEW_STRUCTURES = 30
 END_POINT_FMAX_EV_PER_ANG = 0.05
 _MANY_END_POINTS = 0.5
 _SCALE_RATIO = 3.0
+_OFF_EQUILIBRIUM_HINT = "run heo evaluate --benchmark off-equilibrium."
+# First words of a sentence of the assessment: code and title of the caution.
+_VERDICTS = {
+    "Softer": ("softer", "is softer"),
+    "Worse off equilibrium": ("softer", "is worse off equilibrium"),
+    "Forgets": ("forgets", "forgets"),
+    "Not measured": ("not-measured", "was not measured for softening and forgetting"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class Caution:
 def compute_cautions(data: ReportData) -> list[Caution]:
     """Return everything a reader must be told without asking, the serious ones first."""
     finders = (
+        _find_assessed,
         _find_softening,
         _find_zero_force,
         _find_forgetting,
@@ -57,7 +68,47 @@ def _labels(data: ReportData) -> list[str]:
     return [str(label) for label in data.models["label"]]
 
 
+def _find_assessed(data: ReportData) -> Iterator[Caution]:
+    """Limits of softening and forgetting that are passed, against the baseline here and as stored with each model."""
+    stored = [(str(m["label"]), text) for m in data.models.to_dict("records") for text in list_warnings(m["warnings"])]
+    live = {
+        (candidate, describe(outcome))
+        for candidate in data.candidates
+        for outcome in find_outcomes(data, candidate)
+        if outcome.is_beyond
+    }
+    for label, text in dict.fromkeys([*stored, *sorted(live)]):
+        verdict, _, rest = text.partition(": ")
+        code, title = _VERDICTS.get(verdict, ("softer", verdict.lower()))
+        # One that was found against another parent than the baseline here stands as it was stored.
+        whose = "" if (label, text) in live else " Found against its own parent when it was made."
+        sentence = f"{label}: {rest[:1].lower()}{rest[1:]}{whose}"
+        yield Caution(code, label != data.baseline, f"{name_model(data, label)} {title}", sentence)
+
+
+def list_marks(data: ReportData) -> list[tuple[str, list[str]]]:
+    """Return the models that their assessment found fault with, and the verdicts: "softer", "forgets"."""
+    found = [(str(m["label"]), list_warnings(m["warnings"])) for m in data.models.to_dict("records")]
+    return [
+        (label, list(dict.fromkeys(text.partition(":")[0].lower() for text in warnings)))
+        for label, warnings in found
+        if warnings
+    ]
+
+
+def list_warnings(value: Any) -> list[str]:
+    """Return the sentences that are stored with a model; none where a frame holds None or NaN."""
+    return [str(text) for text in value] if isinstance(value, list | tuple) else []
+
+
 def _find_softening(data: ReportData) -> Iterator[Caution]:
+    yield from _find_soft_off_equilibrium(data)
+    # Cells off equilibrium decide; on relaxed end points the slope says little.
+    decided, relaxed = bool(data.benchmarks_of_kind("off-equilibrium")), _has_mostly_end_points(data)
+    doubt = ""
+    if relaxed:
+        doubt = " Most of these structures are relaxed end points, where the slope is unreliable: "
+        doubt += "what counts is the slope off equilibrium." if decided else _OFF_EQUILIBRIUM_HINT
     for benchmark in data.benchmarks_of_kind("energy-forces"):
         base = data.find_metric(str(data.baseline), benchmark, "forces_softening_slope")
         for label in _labels(data):
@@ -69,12 +120,37 @@ def _find_softening(data: ReportData) -> Iterator[Caution]:
             against = f"; the baseline's is {base:.3f}" if is_candidate and base is not None else ""
             yield Caution(
                 "softer",
-                is_candidate,
+                is_candidate and not (decided and relaxed),
                 f"{name_model(data, label)} is {'softer' if softer else 'soft'}",
                 f"On {benchmark} the forces that {label} predicts are {format_percent(1 - slope)} too small "
-                f"(softening slope {slope:.3f}{against}).{_undecided_slope(data, benchmark, label)} A soft potential "
-                "looks good on relaxed structures and converges faster, and still gives wrong barriers, phonons "
-                "and dynamics.",
+                f"(softening slope {slope:.3f}{against}).{_undecided_slope(data, benchmark, label)}{doubt} A soft "
+                "potential looks good on relaxed structures and converges faster, and still gives wrong barriers, "
+                "phonons and dynamics.",
+            )
+
+
+def _find_soft_off_equilibrium(data: ReportData) -> Iterator[Caution]:
+    """Models below the limit that are not softer than the baseline: no fault of a finetuning, and still soft."""
+    softer = {
+        candidate
+        for candidate in data.candidates
+        for outcome in find_outcomes(data, candidate)
+        if outcome.check.rule == "slope" and outcome.is_beyond
+    }
+    for benchmark in data.benchmarks_of_kind("off-equilibrium"):
+        slopes = {
+            label: slope
+            for label in _labels(data)
+            if (slope := data.find_metric(label, benchmark, "forces_softening_slope")) is not None
+        }
+        soft = [f"{label} {slope:.3f}" for label, slope in slopes.items() if slope < SOFT_SLOPE and label not in softer]
+        if soft:
+            yield Caution(
+                "soft",
+                False,
+                "Soft off equilibrium",
+                f"On {benchmark} the softening slope is below {SOFT_SLOPE:g} without being clearly lower than the "
+                f"baseline's: {join_words(soft)}.",
             )
 
 
@@ -192,6 +268,11 @@ def _find_mixed_functionals(data: ReportData) -> Iterator[Caution]:
         yield Caution("mixed-functionals", False, "Labels of several functionals", text)
 
 
+def _has_mostly_end_points(data: ReportData) -> bool:
+    rows = data.structures
+    return (compute_end_point_share(rows[rows["split"] == "test"]) or 0.0) > _MANY_END_POINTS
+
+
 def _find_end_points(data: ReportData) -> Iterator[Caution]:
     rows = data.structures
     share = compute_end_point_share(rows[rows["split"] == "test"])
@@ -253,6 +334,8 @@ def _count_by_model(rows: pd.DataFrame, chosen: pd.Series) -> str:
 def _find_few_structures(data: ReportData) -> Iterator[Caution]:
     sizes = {}
     for benchmark, rows in data.metrics.groupby("benchmark", sort=False):
+        if data.is_aside(str(benchmark)):
+            continue
         numbers = pd.to_numeric(rows["n"], errors="coerce").dropna()
         if len(numbers) and numbers.max() < FEW_STRUCTURES:
             sizes[str(benchmark)] = int(numbers.max())

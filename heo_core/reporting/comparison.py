@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import pandas as pd
+
+from heo_core.evaluation.assessment import CHECKS, SOFT_SLOPE, SOFTER_BY, Outcome, judge
+from heo_core.records import Metric
 from heo_core.reporting.data import ReportData, as_number
 from heo_core.reporting.quantities import Quantity, choose_decimals, get_difference_quantity
 
 Verdict = Literal["better", "caution", "worse", "undecided", "missing"]
-
-SOFT_SLOPE = 0.9
-SOFTER_BY = 0.02
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Change:
     @property
     def improved(self) -> bool:
         """Whether the difference points the good way, decided or not."""
+        if self.quantity.better == "one" and self.before is not None and self.after is not None:
+            return abs(self.after - 1) < abs(self.before - 1)
         return self.difference < 0 if self.quantity.better == "lower" else self.difference > 0
 
     @property
@@ -87,6 +90,36 @@ def _find_level(data: ReportData, label: str, benchmark: str, metric: str, n: in
     rows = data.metrics
     found = rows[(rows["label"] == label) & (rows["benchmark"] == benchmark) & (rows["name"] == metric)]
     return as_number(found["value"].iloc[0]) if len(found) and as_number(found["n"].iloc[0]) == n else None
+
+
+def find_outcomes(data: ReportData, candidate: str) -> list[Outcome]:
+    """Every check of softening and forgetting of a candidate against the baseline, those without numbers too."""
+    return [
+        judge(
+            check,
+            _find_metric(data.metrics, benchmark, check.metric, label=str(data.baseline)),
+            _find_metric(data.metrics, benchmark, check.metric, label=candidate),
+            _find_metric(data.comparisons, benchmark, check.metric, candidate=candidate, baseline=str(data.baseline)),
+        )
+        for check in CHECKS
+        for benchmark in data.benchmarks_of_kind(check.kind)
+    ]
+
+
+def _find_metric(rows: pd.DataFrame, benchmark: str, name: str, **names: str) -> Metric | None:
+    chosen = (rows["benchmark"] == benchmark) & (rows["name"] == name)
+    for column, wanted in names.items():
+        chosen &= rows[column] == wanted
+    if not chosen.any():
+        return None
+    row = rows[chosen].iloc[0]
+    value, low, high = (as_number(row[column]) for column in ("value", "ci_low", "ci_high"))
+    return Metric(name, value, str(row["unit"]), int(as_number(row["n"]) or 0), low, high)
+
+
+def list_slope_benchmarks(data: ReportData) -> list[str]:
+    """Return the benchmarks whose softening slope decides: off equilibrium where there is one, else the test split."""
+    return data.benchmarks_of_kind("off-equilibrium") or data.benchmarks_of_kind("energy-forces")
 
 
 def is_soft(data: ReportData, benchmark: str, label: str) -> bool:

@@ -21,6 +21,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "dataset",
         "n_elements",
         "created_at",
+        "warnings",
     ),
     "rejections": ("rule", "n_rejected", "example_ids"),
     "splits": ("split", "n_structures", "n_formulas", "n_chemical_systems"),
@@ -45,6 +46,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "label",
         "foundation",
         "dataset",
+        "strategy",
         "state",
         "failure",
         "n_train",
@@ -95,7 +97,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "forces_mae_ev_per_ang",
         "failure",
     ),
-    "force_components": ("label", "structure_id", "immutable_id", "reference_ev_per_ang", "predicted_ev_per_ang"),
+    "force_components": (
+        "label",
+        "benchmark",
+        "structure_id",
+        "immutable_id",
+        "reference_ev_per_ang",
+        "predicted_ev_per_ang",
+    ),
     "relaxations": (
         "label",
         "benchmark",
@@ -118,6 +127,28 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "energies_ev",
         "fmaxes_ev_per_ang",
     ),
+    "volume_curves": (
+        "label",
+        "benchmark",
+        "material",
+        "n_volumes",
+        "reference_volume_ang3_per_atom",
+        "reference_bulk_modulus_gpa",
+        "equilibrium_volume_ang3_per_atom",
+        "bulk_modulus_gpa",
+        "equilibrium_volume_error_fraction",
+        "bulk_modulus_error_fraction",
+        "energy_volume_rmse_ev_per_atom",
+        "failure",
+    ),
+    "curve_points": (
+        "label",
+        "material",
+        "volume_factor",
+        "volume_ang3_per_atom",
+        "energy_reference_ev_per_atom",
+        "energy_predicted_ev_per_atom",
+    ),
 }
 """Columns of each frame of `ReportData`; the units are in the names."""
 
@@ -131,12 +162,14 @@ def make_frame(name: str, rows: list[dict[str, Any]] | None = None) -> pd.DataFr
 class ReportData:
     """Everything that a report shows. Every frame has the columns that `COLUMNS` names and may be empty.
 
-    models: in comparison order, the baseline first; role is "baseline" or "candidate".
+    models: in comparison order, the baseline first; role is "baseline" or "candidate"; warnings: what the assessment
+    of each model found against its parent, a list of sentences.
     dataset: None, or label, source_uri, source_revision, licence, citation, label_kind ("surrogate" or "dft"),
     functionals, n_scanned, n_kept and params.
     epochs: epoch 0 is the foundation model before training.
     comparisons: value is candidate minus baseline on paired structures.
     force_components: a seeded subsample.
+    curve_points: one row a model and volume; volume_factor is over the reference's relaxed volume.
     ValueError when a frame lacks a column.
     """
 
@@ -156,6 +189,8 @@ class ReportData:
     predictions: pd.DataFrame = field(default_factory=lambda: make_frame("predictions"))
     force_components: pd.DataFrame = field(default_factory=lambda: make_frame("force_components"))
     relaxations: pd.DataFrame = field(default_factory=lambda: make_frame("relaxations"))
+    volume_curves: pd.DataFrame = field(default_factory=lambda: make_frame("volume_curves"))
+    curve_points: pd.DataFrame = field(default_factory=lambda: make_frame("curve_points"))
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -179,13 +214,29 @@ class ReportData:
         return [str(label) for label in self.models["label"] if label != self.baseline]
 
     def benchmarks_of_kind(self, kind: str) -> list[str]:
-        """Names of the benchmarks of one kind, in the order of the benchmarks frame, then of the metrics."""
+        """Names of the benchmarks of one kind, in the order of the benchmarks frame, then of the metrics.
+
+        Those on a split that models were trained or chosen on stand aside where there is one on another.
+        """
         names = [
             str(name)
             for frame in (self.benchmarks, self.metrics)
             for name in frame.loc[frame["kind"] == kind, "benchmark"]
         ]
-        return list(dict.fromkeys(names))
+        names = list(dict.fromkeys(names))
+        fair = [name for name in names if self.find_split(name) not in {"train", "validation"}]
+        return fair or names
+
+    def find_split(self, benchmark: str) -> str | None:
+        """Split of a dataset that a benchmark is on; None where it is on none."""
+        params = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, "params"]
+        found = params.iloc[0] if len(params) else None
+        return as_text(found.get("split")) if isinstance(found, dict) else None
+
+    def is_aside(self, benchmark: str) -> bool:
+        """Whether a benchmark is left to the section on training: see `benchmarks_of_kind`."""
+        kinds = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, "kind"]
+        return len(kinds) > 0 and benchmark not in self.benchmarks_of_kind(str(kinds.iloc[0]))
 
     def find_metric(self, label: str, benchmark: str, name: str) -> float | None:
         """Value of one metric; None when it is missing or not a number."""

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from heo_core.reporting.answer import compute_headline, compute_statements
 from heo_core.reporting.blocks import Panels
-from heo_core.reporting.cautions import compute_cautions
+from heo_core.reporting.cautions import compute_cautions, list_marks
 from heo_core.reporting.data import ReportData
 from heo_core.reporting.palette import assign_styles, formula_markup
 from heo_core.reporting.sections import build_answers, build_sections
@@ -53,6 +53,7 @@ def render_page(data: ReportData) -> str:
             headline=compute_headline(data, statements, cautions),
             answers=build_answers(data, statements),
             cautions=cautions,
+            marks=list_marks(data),
             sections=sections,
             figures=figures,
             styles=assign_styles(data.models),

@@ -94,6 +94,45 @@ QUANTITIES: dict[str, Quantity] = {
         "higher",
         "skill of the energies against the composition-only baseline: 1 is perfect, below 0 is worse than it",
     ),
+    "energy_offset_removed_rmse_ev_per_atom": _energy(
+        "Energy RMSE, offset removed",
+        "energy RMSE after an offset linear in the composition is taken off, fitted on other chemical systems: fair "
+        "to a model that counts energies from the zero of its own labels",
+    ),
+    "energy_offset_removed_mae_ev_per_atom": _energy("Energy MAE, offset removed", "the same, mean absolute error"),
+    "stress_rmse_ev_per_ang3": Quantity(
+        "Stress RMSE", "meV/Å³", 1000.0, "lower", "root mean square error over the six components of the stress"
+    ),
+    "stress_mae_ev_per_ang3": Quantity(
+        "Stress MAE", "meV/Å³", 1000.0, "lower", "mean absolute error over the six components of the stress"
+    ),
+    "equilibrium_volume_mae_fraction": Quantity(
+        "Volume error", "%", 100.0, "lower", "mean absolute error of the volume of lowest energy, over the oxides"
+    ),
+    "equilibrium_volume_mean_fraction": Quantity(
+        "Volume error, signed", "%", 100.0, None, "mean signed error of the volume of lowest energy; above 0: too large"
+    ),
+    "equilibrium_volume_median_fraction": Quantity(
+        "Volume error, median", "%", 100.0, "lower", "median absolute error of the volume of lowest energy"
+    ),
+    "bulk_modulus_mae_fraction": Quantity(
+        "Bulk modulus error", "%", 100.0, "lower", "mean absolute error of the bulk modulus, over the oxides"
+    ),
+    "bulk_modulus_mean_fraction": Quantity(
+        "Bulk modulus error, signed", "%", 100.0, None, "mean signed error of the bulk modulus; below 0: too soft"
+    ),
+    "bulk_modulus_median_fraction": Quantity(
+        "Bulk modulus error, median", "%", 100.0, "lower", "median absolute error of the bulk modulus"
+    ),
+    "bulk_modulus_mae_gpa": Quantity(
+        "Bulk modulus error, GPa", "GPa", 1.0, "lower", "mean absolute error of the bulk modulus"
+    ),
+    "energy_volume_rmse_mean_ev_per_atom": _energy(
+        "Curve deviation",
+        "root mean square difference of the energy-volume curves, each from its value at the reference's volume; mean "
+        "over the oxides",
+    ),
+    "energy_volume_rmse_median_ev_per_atom": _energy("Curve deviation, median", "the same, median over the oxides"),
     "convergence_rate": _share(
         "Converged",
         "share of all structures whose final state is below the force limit; failures count as not converged",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
+from heo_core.evaluation.assessment import Outcome, describe_limit
 from heo_core.reporting import figures
 from heo_core.reporting.answer import Statement, compute_statements
 from heo_core.reporting.blocks import (
@@ -26,6 +27,7 @@ from heo_core.reporting.blocks import (
     Table,
 )
 from heo_core.reporting.cautions import compute_end_point_share
+from heo_core.reporting.comparison import find_outcomes
 from heo_core.reporting.data import ReportData, as_number, as_text, is_true
 from heo_core.reporting.palette import ModelStyle, assign_styles
 from heo_core.reporting.quantities import (
@@ -39,6 +41,9 @@ from heo_core.reporting.quantities import (
 
 KIND_TITLES = {
     "energy-forces": "Energies and forces",
+    "off-equilibrium": "Off equilibrium",
+    "forgetting-holdout": "Simple oxides, held out",
+    "equation-of-state": "Equations of state of binary oxides",
     "rattle-relax": "Rattled and relaxed again",
     "substitution-relax": "Random substitution, relaxed",
 }
@@ -52,6 +57,13 @@ _HEADLINES: dict[str, tuple[str, ...]] = {
         "forces_softening_slope",
         "energy_rmse_ev_per_atom",
     ),
+    "off-equilibrium": (
+        "forces_rmse_ev_per_ang",
+        "forces_softening_slope",
+        "energy_offset_removed_rmse_ev_per_atom",
+    ),
+    "forgetting-holdout": ("forces_rmse_ev_per_ang",),
+    "equation-of-state": ("equilibrium_volume_mae_fraction", "bulk_modulus_mae_fraction"),
     "rattle-relax": ("convergence_rate", "success_at_100", "displacement_rmsd_mean_ang"),
     "substitution-relax": ("convergence_rate", "success_at_100", "reference_energy_mean_ev_per_atom"),
 }
@@ -62,6 +74,7 @@ def build_sections(data: ReportData) -> list[Section]:
     styles = assign_styles(data.models)
     return [
         _build_leaderboard(data, styles),
+        _build_softening(data, styles),
         _build_training(data, styles),
         _build_energy_forces(data, styles),
         _build_relaxation(data, styles),
@@ -265,6 +278,155 @@ def _make_difference_cell(data: ReportData, candidate: str, benchmark: str, name
     return Cell(format_number(value, decimals, signed=True), f"{bounds[0]} to {bounds[1]}", value)
 
 
+# -- softening and forgetting ------------------------------------------------------------------------------------------
+
+_ASSESSED_KINDS = ("off-equilibrium", "forgetting-holdout", "equation-of-state")
+_N_CURVES = 6
+
+
+def _build_softening(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
+    lead = (
+        "What a finetuning can cost. On relaxed structures a softer potential looks better than it is, so stiffness is "
+        "measured on cells away from equilibrium; and simple oxides, which no high-entropy dataset holds, show what "
+        "was forgotten. Limits are on the change from the baseline."
+    )
+    blocks: list[Block] = []
+    missing = [kind for kind in _ASSESSED_KINDS if not data.benchmarks_of_kind(kind)]
+    if data.candidates and len(missing) < len(_ASSESSED_KINDS):
+        blocks.append(_make_check_table(data, styles))
+    if missing:
+        words = " and ".join(KIND_TITLES[kind].lower() for kind in missing)
+        command = " ".join(["heo evaluate", *(f"--benchmark {kind}" for kind in missing)])
+        blocks.append(Missing(f"Not measured: {words}.", command))
+    parity = _make_force_panels(data, styles, "off-equilibrium")
+    if parity:
+        blocks += [Heading(KIND_TITLES["off-equilibrium"], _describe_kind(data, "off-equilibrium")), Panels(parity)]
+    if len(data.curve_points):
+        blocks.append(Heading(KIND_TITLES["equation-of-state"], _describe_kind(data, "equation-of-state")))
+        blocks.append(Panels(_make_curve_panels(data, styles), size="small"))
+        blocks.append(_make_material_table(data))
+    return Section("softening", "Softening and forgetting", lead, blocks)
+
+
+def _describe_kind(data: ReportData, kind: str) -> str:
+    return " and ".join(_describe_benchmark(data, name) for name in data.benchmarks_of_kind(kind))
+
+
+def _make_check_table(data: ReportData, styles: Mapping[str, ModelStyle]) -> Table:
+    """One row a candidate and check: both values, the difference with its interval, the limit, the verdict."""
+    columns = [
+        Column("Model", numeric=False),
+        Column("Measured", numeric=False),
+        Column("Unit", numeric=False),
+        Column("Baseline"),
+        Column("This model"),
+        Column("Difference", hint="paired, with its 95 % interval"),
+        Column("Limit", numeric=False),
+        Column("Verdict", numeric=False),
+    ]
+    rows = [
+        _make_check_row(candidate, outcome, styles)
+        for candidate in data.candidates
+        for outcome in find_outcomes(data, candidate)
+        if outcome.is_known
+    ]
+    caption = "A limit is passed only when the interval of the difference excludes zero."
+    return Table("softening-checks", "Each model against the baseline, with the limits", columns, rows, caption)
+
+
+def _make_check_row(candidate: str, outcome: Outcome, styles: Mapping[str, ModelStyle]) -> Row:
+    check = outcome.check
+    numbers = [None if value is None else value * check.factor for value in (outcome.parent, outcome.child)]
+    verdict = "within"
+    if outcome.is_beyond:
+        verdict = "beyond the limit"
+    elif outcome.ci_low is None or outcome.ci_high is None:
+        verdict = "not decided: no interval"
+    return Row(
+        [
+            Cell(candidate),
+            Cell(check.subject),
+            Cell(check.unit),
+            *(Cell(_NONE) if n is None else Cell(format_significant(n), order=n) for n in numbers),
+            _make_outcome_cell(outcome),
+            Cell(describe_limit(check)),
+            Cell(verdict, best=outcome.is_beyond),
+        ],
+        colour=styles[candidate].colour,
+    )
+
+
+def _make_outcome_cell(outcome: Outcome) -> Cell:
+    if outcome.difference is None:
+        return Cell(_NONE)
+    difference = outcome.difference * outcome.check.factor
+    if outcome.ci_low is None or outcome.ci_high is None:
+        return Cell(format_number(difference, choose_decimals(abs(difference)), signed=True), order=difference)
+    low, high = (bound * outcome.check.factor for bound in (outcome.ci_low, outcome.ci_high))
+    decimals = choose_decimals((high - low) / 2)
+    ends = " to ".join(format_number(bound, decimals, signed=True) for bound in (low, high))
+    return Cell(format_number(difference, decimals, signed=True), ends, difference)
+
+
+def _make_curve_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Panel]:
+    """Curves of a few oxides: those on which a model lies furthest from the reference, and those where all fit best."""
+    order = figures.rank_materials(data.curve_points)
+    half = _N_CURVES // 2
+    chosen = order if len(order) <= _N_CURVES else [*order[:half], *order[-half:]]
+    captions = ["Black: the labels. Each curve counts from its value at the reference's relaxed volume."]
+    captions += ["Among those that fit worst."] * (half - 1) + ["Among those that fit best."] * half
+    return [
+        Panel(
+            f"curve-{_key(material)}",
+            f"{material}.",
+            captions[i],
+            figures.plot_volume_curve(data.curve_points, styles, material),
+            height=300,
+        )
+        for i, material in enumerate(chosen)
+    ]
+
+
+def _make_material_table(data: ReportData) -> Table:
+    labels = [label for label in data.models["label"].astype(str) if label in set(data.volume_curves["label"])]
+    columns = [Column("Material", numeric=False), Column("V", "Å³/atom", "reference"), Column("B", "GPa", "reference")]
+    for label in labels:
+        columns += [Column("V error", "%", label), Column("B error", "%", label), Column("Curve", "meV/atom", label)]
+    by_key = {(str(r["material"]), str(r["label"])): r for r in data.volume_curves.to_dict("records")}
+    rows = []
+    for material in dict.fromkeys(data.volume_curves["material"].astype(str)):
+        found = [by_key.get((material, label)) for label in labels]
+        about = next(row for row in found if row is not None)
+        reference = (about["reference_volume_ang3_per_atom"], about["reference_bulk_modulus_gpa"])
+        cells = [Cell(material), *(_make_significant_cell(value) for value in reference)]
+        for row in found:
+            cells += _make_material_cells(row)
+        rows.append(Row(cells))
+    return Table("materials", "Equilibrium volume and bulk modulus of every oxide", columns, rows, folded=True)
+
+
+def _make_significant_cell(value: object) -> Cell:
+    number = as_number(value)
+    return Cell(_NONE) if number is None else Cell(format_significant(number), order=number)
+
+
+def _make_material_cells(row: Mapping[Hashable, Any] | None) -> list[Cell]:
+    if row is None:
+        return [Cell(_NONE)] * 3
+    cells: list[Cell] = []
+    for name, factor in (
+        ("equilibrium_volume_error_fraction", 100),
+        ("bulk_modulus_error_fraction", 100),
+        ("energy_volume_rmse_ev_per_atom", 1000),
+    ):
+        number = as_number(row[name])
+        if number is None:
+            cells.append(Cell(_NONE, "" if cells else as_text(row["failure"]) or ""))
+        else:
+            cells.append(Cell(format_number(number * factor, 1, signed=name.endswith("fraction")), order=number))
+    return cells
+
+
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +441,9 @@ def _build_training(data: ReportData, styles: Mapping[str, ModelStyle]) -> Secti
         blocks.append(Missing("No epoch of a training run is stored for these models.", "heo finetune"))
     else:
         blocks.append(Panels(_make_training_panels(data, styles), size="small"))
+    splits = _make_split_table_of_errors(data, styles)
+    if splits.rows:
+        blocks.append(splits)
     if len(data.training_runs):
         blocks.append(_make_run_table(data.training_runs))
     return Section("training", "Training", lead, blocks)
@@ -290,12 +455,63 @@ def _make_training_panels(data: ReportData, styles: Mapping[str, ModelStyle]) ->
     whose, errors, losses = f"Of {labels[0]} on", "", ""
     if len(labels) > 1:
         whose, errors, losses = "On", " Solid: RMSE, dotted: MAE.", " Solid: validation, dotted: training."
-    forces, energy, loss = (figures.plot_training_curves(*args, name) for name in ("forces", "energy", "loss"))
+    zero, mean = (
+        _find_yardstick(data, "validation", name)
+        for name in ("zero_force_rmse_ev_per_ang", "mean_energy_baseline_rmse_ev_per_atom")
+    )
+    forces = figures.plot_training_curves(*args, "forces", zero, "zero force")
+    energy = figures.plot_training_curves(*args, "energy", mean, "mean by composition")
+    loss = figures.plot_training_curves(*args, "loss")
+    forces_line = "" if zero is None else " Dashed: RMSE of predicting no force at all."
+    energy_line = "" if mean is None else " Dashed: RMSE of a mean energy by composition."
     return [
-        Panel("training-forces", "Force error.", f"{whose} the validation split.{errors}", forces),
-        Panel("training-energy", "Energy error.", f"{whose} the validation split.{errors}", energy),
+        Panel("training-forces", "Force error.", f"{whose} the validation split.{errors}{forces_line}", forces),
+        Panel("training-energy", "Energy error.", f"{whose} the validation split.{errors}{energy_line}", energy),
         Panel("training-loss", "Loss.", f"What the training minimises.{losses}", loss),
     ]
+
+
+_SPLIT_ERRORS = (
+    "forces_rmse_ev_per_ang",
+    "forces_mae_ev_per_ang",
+    "energy_rmse_ev_per_atom",
+    "energy_mae_ev_per_atom",
+)
+
+
+def _find_yardstick(data: ReportData, split: str, name: str) -> float | None:
+    """Error of knowing nothing on a split; None where it was not evaluated, or on more than one dataset."""
+    rows = data.metrics[(data.metrics["kind"] == "energy-forces") & (data.metrics["name"] == name)]
+    found = {
+        str(row["benchmark"]): as_number(row["value"])
+        for row in rows.to_dict("records")
+        if data.find_split(str(row["benchmark"])) == split
+    }
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _make_split_table_of_errors(data: ReportData, styles: Mapping[str, ModelStyle]) -> Table:
+    """Errors of every model on every split of its dataset, beside those of knowing nothing; no row for one split."""
+    names = dict.fromkeys(str(name) for name in data.metrics.loc[data.metrics["kind"] == "energy-forces", "benchmark"])
+    order = ("train", "validation", "test")
+    benchmarks = sorted(names, key=lambda name: order.index(data.find_split(name) or "test"))
+    columns = [Column("Split", numeric=False), Column("Predicted by", numeric=False)]
+    columns += [Column(get_quantity(name).title, get_quantity(name).unit) for name in _SPLIT_ERRORS]
+    rows: list[Row] = []
+    for benchmark in benchmarks if len(benchmarks) > 1 else []:
+        split = Cell(data.find_split(benchmark) or _NONE, benchmark)
+        for label in data.models["label"].astype(str):
+            cells = [_make_metric_cell(data, label, benchmark, name) for name in _SPLIT_ERRORS]
+            if any(cell.order is not None for cell in cells):
+                rows.append(Row([split, Cell(label), *cells], colour=styles[label].colour))
+        for title, replaced in (
+            ("zero force", ("zero_force_rmse_ev_per_ang", "zero_force_mae_ev_per_ang", None, None)),
+            ("mean energy by composition", (None, None, "mean_energy_baseline_rmse_ev_per_atom", None)),
+        ):
+            cells = [_make_yardstick_cell(data, benchmark, name) for name in replaced]
+            rows.append(Row([split, Cell(title, "yardstick, no model"), *cells]))
+    caption = "Training errors far below the others mean overfitting."
+    return Table("split-errors", "Errors on each split, computed here and not by the trainer", columns, rows, caption)
 
 
 def _make_run_table(runs: pd.DataFrame) -> Table:
@@ -303,6 +519,7 @@ def _make_run_table(runs: pd.DataFrame) -> Table:
         Column("Model", numeric=False),
         Column("Started from", numeric=False),
         Column("Dataset", numeric=False),
+        Column("Strategy", numeric=False),
         Column("State", numeric=False),
         Column("Training", "structures"),
         Column("Validation", "structures"),
@@ -313,7 +530,7 @@ def _make_run_table(runs: pd.DataFrame) -> Table:
     rows = [
         Row(
             [
-                *(Cell(as_text(run[name]) or _NONE) for name in ("label", "foundation", "dataset")),
+                *(Cell(as_text(run[name]) or _NONE) for name in ("label", "foundation", "dataset", "strategy")),
                 Cell(as_text(run["state"]) or _NONE, as_text(run["failure"]) or ""),
                 *(_make_count_cell(run[name]) for name in ("n_train", "n_validation", "best_epoch", "wall_s")),
                 Cell(as_text(run["device"]) or _NONE),
@@ -335,15 +552,17 @@ def _make_count_cell(value: object) -> Cell:
 def _build_energy_forces(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
     lead = "How closely each model follows the reference energies and forces on structures that it was not trained on."
     blocks: list[Block] = []
-    for benchmark in dict.fromkeys(data.predictions["benchmark"].astype(str)):
+    drawn = set(data.predictions["benchmark"].astype(str))
+    for benchmark in (name for name in data.benchmarks_of_kind("energy-forces") if name in drawn):
         rows = data.predictions[data.predictions["benchmark"] == benchmark]
         blocks.append(Heading(_describe_benchmark(data, benchmark)))
         blocks.append(Panels(_make_energy_panels(rows, styles, _key(benchmark))))
         worst = _make_worst_table(data, rows, benchmark)
         if worst.rows:
             blocks.append(worst)
-    if len(data.force_components):
-        blocks.insert(2, Panels(_make_force_panels(data, styles)))
+    parity = _make_force_panels(data, styles, "energy-forces")
+    if blocks and parity:
+        blocks.insert(2, Panels(parity))
     if not blocks:
         blocks.append(Missing("No predictions are stored for these models.", "heo evaluate"))
     return Section("energy-forces", "Energies and forces", lead, blocks)
@@ -379,24 +598,25 @@ def _make_energy_panels(rows: pd.DataFrame, styles: Mapping[str, ModelStyle], ke
     ]
 
 
-def _make_force_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Panel]:
-    benchmarks = data.benchmarks_of_kind("energy-forces")
+def _make_force_panels(data: ReportData, styles: Mapping[str, ModelStyle], kind: str) -> list[Panel]:
+    benchmarks = data.benchmarks_of_kind(kind)
+    components = data.force_components[data.force_components["benchmark"].isin(benchmarks)]
     panels = []
-    for label in dict.fromkeys(data.force_components["label"].astype(str)):
+    for label in dict.fromkeys(components["label"].astype(str)):
         found = [data.find_metric(label, benchmark, "forces_softening_slope") for benchmark in benchmarks]
         slope = next((value for value in found if value is not None), None)
-        n_outside = figures.count_outside_force_parity(data.force_components, label)
+        n_outside = figures.count_outside_force_parity(components, label)
         outside = f" {n_outside:,} components lie outside the frame." if n_outside else ""
         soft = (
             "" if slope is None else " The solid line is the softening slope: flatter than the dotted one is too soft."
         )
-        n = int((data.force_components["label"] == label).sum())
+        n = int((components["label"] == label).sum())
         panels.append(
             Panel(
-                f"force-parity-{_key(label)}",
+                f"force-parity-{kind}-{_key(label)}",
                 f"Force parity of {label}.",
                 f"{n:,} force components.{soft}{outside}",
-                figures.plot_force_parity(data.force_components, styles, label, slope),
+                figures.plot_force_parity(components, styles, label, slope),
                 height=380,
             )
         )

@@ -21,6 +21,7 @@ from heo_core.reporting.figures.energy_forces import (
     plot_error_distribution,
     plot_force_parity,
 )
+from heo_core.reporting.figures.equation_of_state import plot_volume_curve, rank_materials
 from heo_core.reporting.figures.relaxation import (
     compute_energy_differences,
     plot_convergence,
@@ -53,4 +54,6 @@ __all__ = [
     "plot_rejections",
     "plot_training_curves",
     "plot_volume_change",
+    "plot_volume_curve",
+    "rank_materials",
 ]

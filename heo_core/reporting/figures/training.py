@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from heo_core.reporting.data import as_number
 from heo_core.reporting.figures.canvas import Array, Styles, by_label, make_figure, to_array, use_log_axis, with_numbers
-from heo_core.reporting.palette import ModelStyle, get_style, plain
+from heo_core.reporting.palette import MUTED, ModelStyle, get_style, plain
 
 _LOG_FROM_RATIO = 8
 _KEPT = "kept epoch"
@@ -32,11 +32,17 @@ _LINES: dict[str, tuple[str, float, tuple[tuple[str, str, str], ...]]] = {
 
 
 def plot_training_curves(
-    epochs: pd.DataFrame, training_runs: pd.DataFrame, styles: Styles, quantity: Literal["loss", "forces", "energy"]
+    epochs: pd.DataFrame,
+    training_runs: pd.DataFrame,
+    styles: Styles,
+    quantity: Literal["loss", "forces", "energy"],
+    yardstick: float | None = None,
+    yardstick_name: str = "",
 ) -> go.Figure:
     """Error by epoch of every run; epoch 0 is the foundation model and the ring marks the epoch that was kept.
 
     The legend names the lines of a single run; with several it names the runs, and the caption must name the lines.
+    yardstick: an error to beat, in the unit of the database, drawn as a dashed line.
     """
     title, factor, lines = _LINES[quantity]
     figure = make_figure("Epoch (0 = before training)", title)
@@ -59,6 +65,15 @@ def plot_training_curves(
             figure.data[-1].showlegend = not several
     last = as_number(pd.to_numeric(epochs["epoch"], errors="coerce").max()) or 1
     figure.update_xaxes(dtick=max(1, int(last) // 8), range=[-0.04 * last, 1.04 * last])
+    if yardstick is not None:
+        figure.add_scatter(
+            x=[0, last],
+            y=np.asarray([yardstick * factor] * 2, dtype=np.float32),
+            mode="lines",
+            name=plain(yardstick_name),
+            line={"color": MUTED, "dash": "dash", "width": 1.5},
+            hovertemplate=f"{plain(yardstick_name)}: %{{y:.4~g}}<extra></extra>",
+        )
     _scale_errors(figure, logarithmic=quantity == "loss")
     return figure
 

@@ -138,7 +138,7 @@ def _structures(rng, n, n_test):
 
 def _predictions(rng, test, labels):
     rows = [
-        _prediction(rng, s, label, (1.0, 0.75, 0.9, 0.8)[i])
+        _prediction(rng, s, label, (1.0, 0.75, 0.9, 0.8, 0.85)[i])
         for i, label in enumerate(labels)
         for s in test.itertuples()
     ]
@@ -168,6 +168,7 @@ def _components(rng, structures, labels, n):
         pd.DataFrame(
             {
                 "label": label,
+                "benchmark": EF,
                 "structure_id": 1,
                 "immutable_id": identifiers,
                 "reference_ev_per_ang": reference,

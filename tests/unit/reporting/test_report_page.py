@@ -82,7 +82,17 @@ def list_strings(value):
 
 def test_answer_stands_before_everything_else(page):
     ids = [attributes["id"] for tag, attributes in page.tags if tag == "section" and "id" in attributes]
-    assert ids == ["answer", "warnings", "leaderboard", "training", "energy-forces", "relaxation", "dataset", "methods"]
+    assert ids == [
+        "answer",
+        "warnings",
+        "leaderboard",
+        "softening",
+        "training",
+        "energy-forces",
+        "relaxation",
+        "dataset",
+        "methods",
+    ]
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert links == [f"#{name}" for name in ids]
 

@@ -1,0 +1,220 @@
+"""What a finetuning has cost, found on a real MACE that was made worse in a known way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from db.engine import get_engine, session_scope
+from db.schema import ModelVersion
+from flows.settings import load_settings
+from heo_core.assets import SAMPLE_DIR
+from heo_core.errors import InputError
+from heo_core.models import resolve_model
+from heo_core.params import (
+    CurationParams,
+    EvaluationParams,
+    OffEquilibriumErrorsParams,
+    OffEquilibriumParams,
+    ReportParams,
+    RuleParams,
+)
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh home on a fresh database."""
+    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
+    yield tmp_path / "home"
+    get_engine(database_url).dispose()
+
+
+@pytest.fixture
+def dataset_id(home: Path, tmp_path: Path) -> int:
+    """A dataset of the sample's smallest cells, with copies off equilibrium that nobody has labelled."""
+    from flows.curate import curate
+
+    table = pq.read_table(SAMPLE_DIR / "train-00000-of-00001.parquet")
+    pq.write_table(table.slice(0, 120), tmp_path / "small.parquet")
+    return curate(
+        CurationParams(
+            name="small",
+            source=str(tmp_path / "small.parquet"),
+            rules=RuleParams(max_n_atoms=16),
+            off_equilibrium=OffEquilibriumParams(n_copies=1),
+            map="none",
+        )
+    )
+
+
+@pytest.fixture
+def make_child(dataset_id: int, tmp_path: Path) -> Callable[[str, Callable[[torch.nn.Module], None]], int]:
+    """Register heo-mini, changed in some way, as a child of heo-mini that was trained on the dataset."""
+    from flows.registry import register_model
+
+    def make(name: str, change: Callable[[torch.nn.Module], None]) -> int:
+        module = torch.load(resolve_model("heo-mini").path, weights_only=False, map_location="cpu")
+        with torch.no_grad():
+            change(module)
+        torch.save(module, tmp_path / f"{name}.model")
+        settings = load_settings()
+        parent_id = register_model("heo-mini", settings)
+        child_id = register_model(f"file:{tmp_path / name}.model", settings, name=name)
+        with session_scope(settings.resolve_database_url()) as session:
+            child = session.get_one(ModelVersion, child_id)
+            child.parent_id, child.dataset_id = parent_id, dataset_id
+        return child_id
+
+    return make
+
+
+def soften(module: torch.nn.Module) -> None:
+    module.scale_shift.scale *= 0.7
+
+
+def forget(module: torch.nn.Module) -> None:
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        parameter.mul_(1 + 0.05 * torch.randn_like(parameter))
+
+
+def query(url: str, sql: str) -> list[tuple]:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def get_warnings(url: str, model_version_id: int) -> list[str]:
+    return query(url, f"select warnings from model_version where id = {model_version_id}")[0][0]
+
+
+def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessment_computes_nothing(
+    make_child: Callable, database_url: str, home: Path
+) -> None:
+    from flows.assess import assess_model
+    from flows.evaluate import evaluate
+    from flows.report import report
+
+    child_id = make_child("scaled", soften)
+    assess_model(child_id)
+    warnings = get_warnings(database_url, child_id)
+    assert any(warning.startswith("Softer: the softening slope off equilibrium is 0.") for warning in warnings)
+    slopes = dict(
+        query(
+            database_url,
+            "select model, value from leaderboard where kind = 'off-equilibrium' and metric = 'forces_softening_slope'",
+        )
+    )
+    assert slopes["scaled@1"] == pytest.approx(0.7 * slopes["heo-mini@1"], rel=1e-6)
+    done = "select name, state from evaluation join benchmark on benchmark.id = benchmark_id"
+    kinds = query(database_url, done)
+    assert len(kinds) == 12
+    assert {name for name, _ in kinds} == {
+        "off-equilibrium",
+        "forgetting-holdout",
+        "equation-of-state",
+        "energy-forces:small",
+        "energy-forces:small:validation",
+        "energy-forces:small:train",
+    }
+    assert {state for _, state in kinds} == {"completed"}
+    # Every energy difference is 0.7 times the parent's: the same volume, 0.7 of the stiffness.
+    curves = """
+        select child.equilibrium_volume_ang3_per_atom / parent.equilibrium_volume_ang3_per_atom,
+            child.bulk_modulus_gpa / parent.bulk_modulus_gpa
+        from volume_curve as child join evaluation as of_child on of_child.id = child.evaluation_id
+        join volume_curve as parent using (material) join evaluation as of_parent on of_parent.id = parent.evaluation_id
+        where of_child.model_version_id = %d and of_parent.model_version_id <> %d and child.failure is null
+    """
+    found = query(database_url, curves % (child_id, child_id))
+    assert len(found) >= 15
+    for volumes, moduli in found:
+        assert volumes == pytest.approx(1, rel=1e-6)
+        assert moduli == pytest.approx(0.7, rel=1e-5)
+    assert query(database_url, "select count(*) from prediction where stress_rmse_ev_per_ang3 is not null")[0][0] > 300
+
+    tables = ("evaluation", "prediction", "metric", "comparison", "volume_curve", "benchmark")
+    rows = {table: query(database_url, f"select ctid, xmin from {table} order by 1") for table in tables}
+    assess_model(child_id)
+    evaluate(
+        EvaluationParams(
+            models=("heo-mini", "scaled"), dataset="small", benchmarks=("energy-forces", "off-equilibrium")
+        )
+    )
+    assert {table: query(database_url, f"select ctid, xmin from {table} order by 1") for table in tables} == rows
+    assert get_warnings(database_url, child_id) == warnings
+
+    report(ReportParams(models=("heo-mini", "scaled"), name="softened"))
+    page = (home / "reports" / "softened.html").read_text()
+    assert "beyond the limit" in page
+    answer = json.loads((home / "reports" / "softened.json").read_text())["summary"]
+    assert any("The finetuned model is softer" in line or "softening slope" in line for line in answer)
+
+
+def test_a_child_with_shaken_weights_has_forgotten(make_child: Callable, database_url: str, home: Path) -> None:
+    from flows.assess import assess_model
+
+    child_id = make_child("shaken", forget)
+    assess_model(child_id)
+    warnings = get_warnings(database_url, child_id)
+    assert any(warning.startswith("Forgets: the force RMSE on simple oxides went from") for warning in warnings)
+
+
+def test_a_child_that_is_its_parent_is_not_marked_and_a_failing_benchmark_is_a_row(
+    make_child: Callable, database_url: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.benchmarks
+    from flows.assess import assess_model
+
+    child_id = make_child("same", lambda module: module.scale_shift.scale.mul_(1 + 1e-9))
+    compute = flows.benchmarks.equation_of_state.compute_metrics
+
+    def fail(*args: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(flows.benchmarks.equation_of_state, "compute_metrics", fail)
+    assess_model(child_id)
+    assert get_warnings(database_url, child_id) == [
+        "Not measured: equation-of-state failed, so the limits on it were not checked."
+    ]
+    failed = query(database_url, "select state, failure from evaluation where state <> 'completed'")
+    assert failed == [("failed", "RuntimeError: out of memory")]
+    monkeypatch.setattr(flows.benchmarks.equation_of_state, "compute_metrics", compute)
+    assess_model(child_id)
+    assert get_warnings(database_url, child_id) == []
+
+
+def test_a_model_without_parent_and_dataset_is_measured_and_never_marked(home: Path, database_url: str) -> None:
+    from flows.assess import assess_model
+    from flows.registry import register_model
+
+    model_id = register_model("heo-mini", load_settings())
+    assess_model(model_id)
+    assert query(database_url, "select count(*) from evaluation where state = 'completed'") == [(3,)]
+    assert get_warnings(database_url, model_id) == []
+
+
+def test_a_dataset_of_ones_own_measures_softening_and_one_without_labels_is_refused(
+    dataset_id: int, database_url: str
+) -> None:
+    from flows.evaluate import evaluate
+
+    def run(split: str) -> list[int]:
+        off = OffEquilibriumErrorsParams(dataset="small", split=split)
+        return evaluate(EvaluationParams(models=("heo-mini",), benchmarks=("off-equilibrium",), off_equilibrium=off))
+
+    with pytest.raises(InputError, match=r"off_equilibrium of small@1 cannot measure .* none of its .* has forces"):
+        run("off_equilibrium")
+    run("validation")
+    names = query(database_url, "select name, params ->> 'dataset' from benchmark")
+    assert names == [("off-equilibrium:small:validation", "small@1")]
+    ((n,),) = query(database_url, "select n from metric where name = 'forces_softening_slope'")
+    assert n > 3

@@ -1,0 +1,230 @@
+"""The report tells softening and forgetting without being asked, from cells off equilibrium first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_report import BASELINE, CANDIDATE, make_softened_report, make_synthetic_report
+
+from heo_core.evaluation.assessment import CHECKS
+from heo_core.reporting.answer import compute_headline, compute_statements
+from heo_core.reporting.cautions import compute_cautions, list_marks
+from heo_core.reporting.comparison import find_outcomes
+from heo_core.reporting.data import make_frame
+from heo_core.reporting.figures import plot_volume_curve, rank_materials
+from heo_core.reporting.page import render_page
+from heo_core.reporting.palette import assign_styles
+from heo_core.reporting.sections import build_sections
+
+OFF, HOLDOUT, CURVES = "off-equilibrium@1", "forgetting-holdout@1", "equation-of-state@1"
+KINDS = {OFF: "off-equilibrium", HOLDOUT: "forgetting-holdout", CURVES: "equation-of-state"}
+NUMBERS = {
+    (OFF, "forces_softening_slope"): (0.945, 0.635, -0.35, -0.28),
+    (OFF, "forces_rmse_ev_per_ang"): (0.222, 0.400, 0.15, 0.2),
+    (HOLDOUT, "forces_rmse_ev_per_ang"): (0.100, 0.105, -0.01, 0.02),
+    (HOLDOUT, "energy_offset_removed_rmse_ev_per_atom"): (0.050, 0.051, -0.01, 0.02),
+    (CURVES, "equilibrium_volume_mae_fraction"): (0.01, 0.03, 0.01, 0.03),
+    (CURVES, "bulk_modulus_mae_fraction"): (0.1, 0.15, 0.02, 0.08),
+}
+
+
+def make_assessed_report(numbers=NUMBERS, data=None, candidates=(CANDIDATE,), warnings=()):
+    """A report with the three benchmarks of an assessment: by default a child that is a third too soft."""
+    data = make_synthetic_report(candidates=candidates) if data is None else data
+    benchmarks = [
+        {"benchmark": name, "kind": kind, "version": 1, "n_cases": 100, "reference": None, "params": {"kind": kind}}
+        for name, kind in KINDS.items()
+    ]
+    metrics, comparisons = [], []
+    for (benchmark, name), (before, after, low, high) in numbers.items():
+        about = {"benchmark": benchmark, "kind": KINDS[benchmark], "name": name, "unit": "", "n": 100}
+        metrics += [
+            {**about, "label": label, "value": before if label == BASELINE else after}
+            for label in (BASELINE, *candidates)
+        ]
+        comparisons += [
+            {
+                **about,
+                "baseline": BASELINE,
+                "candidate": candidate,
+                "value": after - before,
+                "ci_low": low,
+                "ci_high": high,
+            }
+            for candidate in candidates
+        ]
+    points, curves = make_curves((BASELINE, *candidates))
+    return replace(
+        data,
+        models=data.models.assign(warnings=[[], *[list(warnings)] * len(candidates)]),
+        benchmarks=pd.concat([data.benchmarks, make_frame("benchmarks", benchmarks)]),
+        metrics=pd.concat([data.metrics, make_frame("metrics", metrics)]),
+        comparisons=pd.concat([data.comparisons, make_frame("comparisons", comparisons)]),
+        force_components=pd.concat([data.force_components, data.force_components.assign(benchmark=OFF)]),
+        volume_curves=curves,
+        curve_points=points,
+    )
+
+
+def make_curves(labels):
+    points, curves = [], []
+    for number in range(8):
+        material = f"M{number}O rocksalt"
+        for i, label in enumerate(labels):
+            volumes = np.linspace(9, 11, 9)
+            points += [
+                {
+                    "label": label,
+                    "material": material,
+                    "volume_factor": v / 10,
+                    "volume_ang3_per_atom": v,
+                    "energy_reference_ev_per_atom": -6 + 0.08 * (v - 10) ** 2,
+                    "energy_predicted_ev_per_atom": -9 + (0.08 - 0.005 * i * number) * (v - 10) ** 2,
+                }
+                for v in volumes
+            ]
+            failed = number == 7 and i == 1
+            curves.append(
+                {
+                    "label": label,
+                    "benchmark": CURVES,
+                    "material": material,
+                    "n_volumes": 9,
+                    "reference_volume_ang3_per_atom": 10.0,
+                    "reference_bulk_modulus_gpa": 160.0,
+                    "equilibrium_volume_error_fraction": None if failed else 0.01,
+                    "bulk_modulus_error_fraction": None if failed else -0.1,
+                    "energy_volume_rmse_ev_per_atom": 0.002,
+                    "failure": "no minimum of the energy" if failed else None,
+                }
+            )
+    return make_frame("curve_points", points), make_frame("volume_curves", curves)
+
+
+def find(data, code):
+    return [caution for caution in compute_cautions(data) if caution.code == code]
+
+
+def test_a_child_beyond_the_limits_is_told_in_warnings_table_and_answer():
+    data = make_assessed_report()
+    softer, forgets = find(data, "softer"), find(data, "forgets")
+    assert [caution.title for caution in softer] == [
+        "The finetuned model is softer",
+        "The finetuned model is worse off equilibrium",
+    ]
+    assert "the softening slope off equilibrium is 0.635, the parent's 0.945" in softer[0].text
+    assert all(caution.serious for caution in (*softer, *forgets))
+    assert len(forgets) == 1
+    assert "equilibrium volume" in forgets[0].text
+    page = render_page(data)
+    assert page.count("beyond the limit") == 3
+    texts = [s.text for s in compute_statements(data) if s.kind in set(KINDS.values())]
+    assert len(texts) == 4
+    assert any("force error off equilibrium is 80 % higher" in text for text in texts)
+    assert any("softening slope (1 is right) is 0.31 further from 1" in text for text in texts)
+    assert "serious warnings" in compute_headline(data, compute_statements(data), compute_cautions(data))
+
+
+def test_the_same_fault_is_told_once_although_it_is_stored_with_the_model_too():
+    told = [c.text for c in compute_cautions(make_assessed_report()) if c.code == "softer"]
+    stored = "Softer: " + told[0].removeprefix(f"{CANDIDATE}: ")
+    data = make_assessed_report(warnings=(stored,))
+    assert [c.text for c in compute_cautions(data) if c.code == "softer"] == told
+    assert list_marks(data) == [(CANDIDATE, ["softer"])]
+    assert "is marked after its training: softer." in render_page(data)
+
+
+def test_a_stored_fault_that_this_comparison_does_not_show_is_told_all_the_same():
+    numbers = {key: (before, before, -0.01, 0.01) for key, (before, *_) in NUMBERS.items()}
+    data = make_assessed_report(numbers, warnings=("Forgets: the force RMSE went up; limit: 25 %.",))
+    (forgets,) = find(data, "forgets")
+    assert forgets.serious
+    assert forgets.text.endswith("Found against its own parent when it was made.")
+    assert not find(data, "softer")
+
+
+def test_on_relaxed_end_points_the_slope_off_equilibrium_decides():
+    fine = {key: (before, before, -0.01, 0.01) for key, (before, *_) in NUMBERS.items()}
+    (alone,) = find(make_softened_report(), "softer")
+    assert alone.serious
+    assert "run heo evaluate --benchmark off-equilibrium" in alone.text
+    (beside,) = find(make_assessed_report(fine, make_softened_report()), "softer")
+    assert not beside.serious
+    assert "the slope is unreliable: what counts is the slope off equilibrium" in beside.text
+    statements = compute_statements(make_assessed_report(fine, make_softened_report()))
+    force = next(s for s in statements if s.kind == "energy-forces" and s.metric == "forces_rmse_ev_per_ang")
+    assert "the model is soft" not in force.text
+
+
+def test_a_slope_nearer_to_one_is_better_from_either_side():
+    for before, after in ((0.8, 0.95), (1.3, 1.1)):
+        low, high = sorted((0.9 * (after - before), 1.1 * (after - before)))
+        data = make_assessed_report({(OFF, "forces_softening_slope"): (before, after, low, high)})
+        statement = next(s for s in compute_statements(data) if s.metric == "forces_softening_slope")
+        assert statement.verdict == "better"
+        assert "nearer to 1" in statement.text
+
+
+def test_what_was_not_measured_is_said_with_the_command_that_measures_it():
+    section = next(s for s in build_sections(make_synthetic_report()) if s.key == "softening")
+    (missing,) = section.blocks
+    assert missing.command == (
+        "heo evaluate --benchmark off-equilibrium --benchmark forgetting-holdout --benchmark equation-of-state"
+    )
+
+
+def test_four_strategies_stand_in_one_table_each_with_every_check():
+    candidates = tuple(f"{name}@1" for name in ("naive", "replay", "freeze", "lora"))
+    data = make_assessed_report(candidates=candidates)
+    section = next(s for s in build_sections(data) if s.key == "softening")
+    table = next(block for block in section.blocks if getattr(block, "key", "") == "softening-checks")
+    assert len(table.rows) == 4 * len(CHECKS)
+    assert [row.cells[0].text for row in table.rows[:: len(CHECKS)]] == list(candidates)
+    assert len(list_marks(data)) == 0
+    assert "naive@1" in render_page(data)
+
+
+def test_outcomes_without_a_comparison_are_known_to_be_unknown():
+    data = make_assessed_report()
+    data = replace(data, comparisons=make_frame("comparisons"))
+    assert not any(outcome.is_known or outcome.is_beyond for outcome in find_outcomes(data, CANDIDATE))
+
+
+def test_curves_count_from_the_reference_volume_and_the_worst_comes_first():
+    data = make_assessed_report()
+    assert rank_materials(data.curve_points)[:2] == ["M7O rocksalt", "M6O rocksalt"]
+    figure = plot_volume_curve(data.curve_points, assign_styles(data.models), "M4O rocksalt")
+    assert [trace.name for trace in figure.data] == ["reference", BASELINE, CANDIDATE]
+    for trace, stiffness in zip(figure.data, (80, 80, 60), strict=True):
+        assert trace.y[4] == pytest.approx(0, abs=1e-3)
+        assert trace.y[0] == pytest.approx(stiffness, rel=1e-3)
+
+
+def test_errors_on_training_and_validation_stand_in_their_own_table_and_not_in_the_answer():
+    data = make_synthetic_report()
+    ef = data.benchmarks["benchmark"].iloc[0]
+    names = {"train": "energy-forces:sample:train@1", "validation": "energy-forces:sample:validation@1"}
+    extra = [
+        data.benchmarks[data.benchmarks["benchmark"] == ef].assign(benchmark=name, params=[{"split": split}])
+        for split, name in names.items()
+    ]
+    metrics = [data.metrics[data.metrics["benchmark"] == ef].assign(benchmark=name) for name in names.values()]
+    data = replace(data, benchmarks=pd.concat([data.benchmarks, *extra]), metrics=pd.concat([data.metrics, *metrics]))
+    assert data.benchmarks_of_kind("energy-forces") == [ef]
+    assert all(data.is_aside(name) for name in names.values())
+    assert {s.benchmark for s in compute_statements(data) if s.kind == "energy-forces"} == {ef}
+    section = next(s for s in build_sections(data) if s.key == "training")
+    table = next(block for block in section.blocks if getattr(block, "key", "") == "split-errors")
+    assert list(dict.fromkeys(row.cells[0].text for row in table.rows)) == ["train", "validation", "test"]
+    assert [row.cells[1].text for row in table.rows[:4]] == [
+        BASELINE,
+        CANDIDATE,
+        "zero force",
+        "mean energy by composition",
+    ]
+    forces = next(p for b in section.blocks if hasattr(b, "panels") for p in b.panels if p.key == "training-forces")
+    assert forces.figure.data[-1].name == "zero force"
+    assert forces.figure.data[-1].y[0] == pytest.approx(710)
