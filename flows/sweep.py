@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 NO_SCORE = "its training stored no validation score"
+NO_MODEL = "its flow run has completed, but there is no model of it"
 
 
 @task(name="define the sweep", cache_policy=NO_CACHE)
@@ -152,7 +153,7 @@ class _Work:
         # The database may have been made anew on a server that remembers the runs of the old one.
         key = f"{self._study} of {self._sweep.created_at.isoformat()}, trial {trial.number}, try {trial.n_tries + 1}"
         name = f"{label(self._sweep)} {what}"
-        tags = ["sweep", f"sweep:{label(self._sweep)}"]
+        tags = ["sweep", f"sweep:{label(self._sweep)}", f"trial:{trial.number}"]
         flow_run_id = self._runner.start(params, name=name, key=key, tags=tags)
         with session_scope(self._url) as session:
             sweeps.start_trial(session, self._id, trial.number, flow_run_id)
@@ -162,20 +163,23 @@ class _Work:
     def _end(self, trial: SweepTrial, sight: Sight, storage: BaseStorage) -> bool:
         """Store how a trial has ended, then tell Optuna."""
         name = name_trial_model(self._sweep, trial.number)
-        completed, score = sight.state == "completed", None
+        score = None
         with session_scope(self._url) as session:
             result = sweeps.find_result(session, name=name, dataset_id=self._sweep.dataset_id, values=trial.params)
-            if completed and result is not None and result.model_version_id is not None:
+            if result is not None and result.model_version_id is not None:
+                # What went wrong after the training, in the assessment for instance, leaves the score as it is.
                 score = result.score if result.score is not None and math.isfinite(result.score) else None
-                result = replace(result, score=score)
-                sweeps.complete_trial(session, self._id, trial.number, result, NO_SCORE if score is None else None)
+                lack = NO_SCORE if score is None else None
+                sweeps.complete_trial(session, self._id, trial.number, replace(result, score=score), lack)
+                problem = lack or sight.message
             else:
-                reason = "its flow run has completed, but there is no model of it" if completed else sight.message
+                problem = NO_MODEL if sight.state == "completed" else sight.message or "no reason given"
                 if sight.state == "failed" and result is not None and result.failure:
-                    reason = result.failure  # with the last lines of the log
+                    problem = result.failure  # with the last lines of the log
                 run_id = None if result is None else result.training_run_id
-                sweeps.fail_trial(session, self._id, trial.number, reason, run_id)
-                self._log.warning("%s failed: %s", _describe(trial), reason.strip().splitlines()[0])
+                sweeps.fail_trial(session, self._id, trial.number, problem, run_id)
+        if problem:
+            self._log.warning("%s: %s", _describe(trial), problem.strip().splitlines()[0])
         search.tell(storage, self._study, trial.optuna_number, score)
         ended = [other for other in self._list_trials() if _has_ended(other)]
         if score is not None:

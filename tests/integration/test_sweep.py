@@ -250,10 +250,10 @@ def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: p
     monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
     table = pq.read_table(SAMPLE_DIR / "train-00000-of-00001.parquet")
-    pq.write_table(table.slice(0, 60), tmp_path / "small.parquet")
+    pq.write_table(table.slice(0, 120), tmp_path / "small.parquet")
     curate(
         CurationParams(
-            name="small", source=str(tmp_path / "small.parquet"), rules=RuleParams(max_n_atoms=12), map="none"
+            name="small", source=str(tmp_path / "small.parquet"), rules=RuleParams(max_n_atoms=16), map="none"
         )
     )
     return tmp_path / "home"
@@ -395,11 +395,11 @@ def test_a_sweep_that_was_killed_joins_its_trials_and_starts_a_killed_one_again(
         runs = api.flow_runs(tags={"all_": ["sweep:killed@1"]})
         return [run for run in runs if not states or run["state_type"] in states]
 
-    both = wait_for(lambda: (runs := list_runs("RUNNING"))[1:] and runs)  # at once: the pool has two places
+    wait_for(lambda: len(list_runs("RUNNING")) == 2)  # at once: the pool has two places
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    victim = min(both, key=lambda run: run["name"])
-    wait_for(lambda: find_process(worker, victim["id"])).kill()
+    ((victim,),) = query(database_url, "select flow_run_id from sweep_trial where number = 0")
+    wait_for(lambda: find_process(worker, victim)).kill()
     assert query(database_url, "select number, state, n_tries from sweep_trial order by 1") == [
         (0, "running", 1),
         (1, "running", 1),
