@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -113,13 +114,14 @@ def _tell(line: str | None) -> None:
     """Say a line where it is read: in the log of the flow that runs, else on standard error."""
     if line is None:
         return
-    from prefect.context import TaskRunContext
-    from prefect.logging import get_run_logger
+    if "prefect.context" in sys.modules:  # without it nothing runs as a flow, and importing it takes seconds
+        from prefect.context import TaskRunContext
+        from prefect.logging import get_run_logger
 
-    if TaskRunContext.get() is None:
-        tell_stderr(line)
-    else:
-        get_run_logger().warning(line)
+        if TaskRunContext.get() is not None:
+            get_run_logger().warning(line)
+            return
+    tell_stderr(line)
 
 
 def _check_name(name: str, reference: str) -> str:

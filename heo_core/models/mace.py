@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import pickle
 import stat
+import struct
 import sys
 import warnings
 import zipfile
@@ -53,6 +55,16 @@ _ATOMS_PER_BATCH = {"cpu": 128, "cuda": 8192}
 # Larger is no model file but a mistake: MACE's largest has a few hundred megabytes.
 _LARGEST_FILE_BYTES = 4 * 1024**3
 _LARGEST_CUTOFF_ANG = 50.0
+_UNPICKLING_ERRORS = (
+    AttributeError,
+    TypeError,
+    ImportError,
+    EOFError,
+    AssertionError,
+    MemoryError,
+    pickle.PickleError,
+    struct.error,
+)
 _PARTS = ("atomic_numbers", "r_max", "interactions", "atomic_energies_fn")
 
 
@@ -173,7 +185,13 @@ def _download(foundation: Foundation, tell: Tell) -> None:
 
 def inspect_mace_file(path: Path) -> ModelFile:
     """See `heo_core.models.inspect_file`."""
-    path = path.expanduser()
+    with contextlib.suppress(RuntimeError):  # nobody of that name
+        path = path.expanduser()
+    if not str(path).isprintable():
+        raise ModelError(
+            f"the model file {str(path)!r} cannot be read: its name holds line breaks, control characters or bytes "
+            "that are no text; rename it"
+        )
     return _inspect(_read(path), path)
 
 
@@ -189,7 +207,7 @@ def _inspect(content: bytes, path: Path) -> ModelFile:
     )
     try:
         probe = MacePotential(model, device="cpu", dtype="float64").predict([_make_probe_cell(model.elements)])[0]
-    except (*MODEL_ERRORS, AttributeError, TypeError) as exc:
+    except (*MODEL_ERRORS, *_UNPICKLING_ERRORS) as exc:
         raise ModelError(f"{path} is a MACE model that does not compute: {describe_error(exc)}") from exc
     if probe.failure:
         raise ModelError(f"{path} is a MACE model that does not compute: {probe.failure} on a cell of two atoms")
@@ -202,7 +220,7 @@ def _check_parts(module: Any, path: Path) -> None:
         numbers = [int(number) for number in module.atomic_numbers.flatten()]
         e0s, r_max = _stack_e0s(module), float(module.r_max)
         weights = [*module.named_parameters(), ("E0s", e0s)]
-    except (*MODEL_ERRORS, AttributeError, TypeError) as exc:
+    except (*MODEL_ERRORS, *_UNPICKLING_ERRORS) as exc:
         raise ModelError(f"{path} is no usable MACE model: {describe_error(exc)}") from exc
     if wrong := [number for number in numbers if not 1 <= number < len(chemical_symbols)]:
         raise ModelError(f"{path} is no usable MACE model: its atomic_numbers {wrong[:5]} are no elements")
@@ -300,8 +318,10 @@ def _build_module(content: bytes, path: Path, device: str) -> Any:
             module = read_archive(content, device=device)
     except (zipfile.BadZipFile, UnsafeModelError) as exc:
         raise ModelError(f"{path} is not a MACE model: {exc}") from exc
-    except (*MODEL_ERRORS, AttributeError, TypeError, ImportError, EOFError) as exc:
-        raise ModelError(f"{path} is not a MACE model that mace-torch {mace.__version__} can read: {exc}") from exc
+    except (*MODEL_ERRORS, *_UNPICKLING_ERRORS) as exc:
+        raise ModelError(
+            f"{path} is not a MACE model that mace-torch {mace.__version__} can read: {describe_error(exc)}"
+        ) from exc
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{path} is not a MACE model: it holds a {type(module).__name__} (weights without the model?)")
     if missing := [name for name in _PARTS if not hasattr(module, name)]:

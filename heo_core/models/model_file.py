@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import io
 import pickle
+import pickletools
 import zipfile
 from types import SimpleNamespace
 from typing import Any
@@ -80,14 +81,31 @@ def read_archive(content: bytes, *, device: str) -> Any:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
         is_compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+        pickles = [archive.read(name) for name in names if name.endswith("/data.pkl") and not is_compressed]
     if not any(name.endswith("/data.pkl") for name in names):
         raise zipfile.BadZipFile("it is a zip archive without torch's data.pkl")
     if any(name.endswith("/constants.pkl") for name in names):
         raise zipfile.BadZipFile("it is a compiled TorchScript model; the uncompiled .model file is needed")
     if is_compressed:  # a megabyte may stand for a thousand
         raise zipfile.BadZipFile("it is a compressed archive, and torch compresses no model")
+    for pickled in pickles:
+        _check_memory(pickled)
     careful_pickle = SimpleNamespace(__name__=__name__, Unpickler=_CarefulUnpickler, load=_refuse_bare_pickle)
     return torch.load(io.BytesIO(content), map_location=device, weights_only=False, pickle_module=careful_pickle)
+
+
+def _check_memory(pickled: bytes) -> None:
+    """Refuse a pickle that numbers its objects so high that the table of them alone would fill the memory."""
+    try:
+        for opcode, argument, _ in pickletools.genops(pickled):
+            if (
+                opcode.name in {"PUT", "BINPUT", "LONG_BINPUT"}
+                and isinstance(argument, int)
+                and argument > len(pickled)
+            ):
+                raise UnsafeModelError(f"it numbers an object {argument}, more than it can hold")
+    except ValueError as exc:
+        raise UnsafeModelError(f"its pickle is damaged: {exc}") from exc
 
 
 class _CarefulUnpickler(pickle.Unpickler):
