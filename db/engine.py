@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -51,8 +51,8 @@ def _is_unreachable(exc: OperationalError) -> bool:
 
 
 @contextmanager
-def exclusive(url: str, key: str) -> Iterator[bool]:
-    """Hold the database-wide lock named key; wait for it if another process holds it.
+def exclusive(url: str, key: str, on_wait: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold the database-wide lock named key; if another process holds it, call on_wait and wait for it.
 
     Yields whether it had to wait. Postgres frees the lock when the holder's connection ends: a killed process blocks
     nobody.
@@ -61,6 +61,8 @@ def exclusive(url: str, key: str) -> Iterator[bool]:
         name = {"key": key}
         free = connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:key, 0))"), name)
         if not free:
+            if on_wait is not None:
+                on_wait()
             connection.execute(text("select pg_advisory_lock(hashtextextended(:key, 0))"), name)
         try:
             yield not free

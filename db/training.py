@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -22,21 +22,36 @@ def find_model_of_key(session: Session, key: str) -> ModelVersion | None:
     return session.scalar(query.where(TrainingRun.key == key))
 
 
-def start_training_run(session: Session, key: str, **columns: Any) -> int:
-    """Store a run as running and return its id; one of the same key that failed or was killed starts again."""
-    fresh = {
+def start_training_run(session: Session, key: str, *, continues: bool, **columns: Any) -> int:
+    """Store a run as running and return its id.
+
+    One of the same key that was killed or failed is started again; where it continues from an epoch that it had
+    finished, its epochs stay.
+    """
+    again = {
         **columns,
         "state": "running",
         "failure": None,
         "best_epoch": None,
+        "best_score": None,
+        "stop_reason": None,
+        "log_tail": None,
         "started_at": datetime.now(UTC),
         "finished_at": None,
         "wall_s": None,
     }
-    statement = insert(TrainingRun).values(key=key, **fresh).on_conflict_do_update(index_elements=["key"], set_=fresh)
+    statement = insert(TrainingRun).values(key=key, n_train=0, n_validation=0, left_out={}, **again)
+    resumes = TrainingRun.n_resumes + 1 if continues else 0
+    statement = statement.on_conflict_do_update(index_elements=["key"], set_={**again, "n_resumes": resumes})
     run_id = session.scalars(statement.returning(TrainingRun.id)).one()
-    session.execute(delete(EpochMetric).where(EpochMetric.training_run_id == run_id))
+    if not continues:
+        session.execute(delete(EpochMetric).where(EpochMetric.training_run_id == run_id))
     return run_id
+
+
+def describe_training_run(session: Session, training_run_id: int, **columns: Any) -> None:
+    """Store what is known of a run once its data are prepared."""
+    session.execute(update(TrainingRun).where(TrainingRun.id == training_run_id).values(**columns))
 
 
 def add_epochs(session: Session, training_run_id: int, epochs: Iterable[EpochMetrics]) -> None:
@@ -54,13 +69,16 @@ def fail_training_run(session: Session, training_run_id: int, failure: str) -> N
     run.wall_s = (run.finished_at - run.started_at).total_seconds()
 
 
-def complete_training_run(session: Session, training_run_id: int, best_epoch: int, model: ModelVersion) -> ModelVersion:
+def complete_training_run(
+    session: Session, training_run_id: int, model: Mapping[str, Any], **columns: Any
+) -> ModelVersion:
     """Store the model that a run made and mark the run as completed, in one transaction."""
-    model.training_run_id = training_run_id
-    stored, _ = add_version(session, model)
     run = session.get_one(TrainingRun, training_run_id)
-    run.state, run.best_epoch, run.finished_at = "completed", best_epoch, datetime.now(UTC)
+    run.state, run.finished_at = "completed", datetime.now(UTC)
     run.wall_s = (run.finished_at - run.started_at).total_seconds()
+    for name, value in columns.items():
+        setattr(run, name, value)
+    stored, _ = add_version(session, ModelVersion(**model, training_run_id=training_run_id, wall_s=run.wall_s))
     return stored
 
 

@@ -22,7 +22,7 @@ from flows.provenance import describe_code, describe_device, list_package_versio
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
 from heo_core.errors import ModelError, TrainingError
-from heo_core.finetuning.preparation import Preparation, prepare_training
+from heo_core.finetuning.preparation import prepare_training
 from heo_core.finetuning.run import TrainingResult, clear_training, is_begun, run_training
 from heo_core.finetuning.strategy import Acceleration, choose_acceleration, make_recipe
 from heo_core.finetuning.training_set import make_training_set
@@ -53,7 +53,9 @@ def train(params: FinetuneParams, foundation_id: int) -> int:
         raise ModelError(f"{params.foundation} is of the family {foundation.family}; only mace models can be finetuned")
     run = _Run(params, dataset, replayed, foundation, name, settings)
     with exclusive(
-        url, f"training:{run.key}", on_wait=lambda: logger.info("another run of the same training is on: waiting for it")
+        url,
+        f"training:{run.key}",
+        on_wait=lambda: logger.info("another run of the same training is on: waiting for it"),
     ):
         with session_scope(url) as session:
             found = training.find_model_of_key(session, run.key)
@@ -64,7 +66,7 @@ def train(params: FinetuneParams, foundation_id: int) -> int:
 
 
 def _find_replayed(params: FinetuneParams, get: Any) -> Dataset | None:
-    """Return the dataset whose structures are replayed; None where there is none, or it is the training split itself."""
+    """Return the dataset whose structures are replayed; None where it is the training split, or nothing is replayed."""
     uses_dataset = params.strategy == "replay" and params.replay.structures != "train"
     return get(params.replay.structures) if uses_dataset else None
 
@@ -106,7 +108,7 @@ class _Run:
         """Train, and store the model; what goes wrong on the way is stored with the run."""
         run_id = self._start()
         try:
-            preparation = self._prepare(run_id)
+            self._prepare(run_id)
             result = self._train(run_id)
             artifact = self.settings.artifacts.put(result.model_path)
         except BaseException as exc:
@@ -123,7 +125,7 @@ class _Run:
             model = training.complete_training_run(
                 session,
                 run_id,
-                self._make_model(preparation, result, facts)
+                self._describe_model(result, facts)
                 | {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, "artifact_uri": artifact.uri},
                 best_epoch=result.best_epoch,
                 best_score=result.best_score,
@@ -156,7 +158,8 @@ class _Run:
                 flow_run_id=flow_run.get_id(),
             )
 
-    def _prepare(self, run_id: int) -> Preparation:
+    def _prepare(self, run_id: int) -> None:
+        """Write what the trainer reads, and store what it is."""
         logger = get_run_logger()
         training_set = make_training_set(
             self._load("train"), self._load("validation"), self.foundation_file, self.params
@@ -191,7 +194,6 @@ class _Run:
         )
         if self.device == "cpu":
             logger.info("no CUDA device is used: training on the CPU")
-        return preparation
 
     def _load(self, split: str, dataset: Dataset | None = None) -> list[Structure]:
         with session_scope(self.url) as session:
@@ -225,19 +227,21 @@ class _Run:
         for path in (self.folder / "checkpoints").glob("*"):
             path.unlink()
 
-    def _make_model(self, preparation: Preparation, result: TrainingResult, facts: dict[str, Any]) -> dict[str, Any]:
+    def _describe_model(self, result: TrainingResult, facts: dict[str, Any]) -> dict[str, Any]:
+        is_scratch = self.params.strategy == "scratch"
         return {
             "name": self.name,
             "key": self.key,
             "family": "mace",
             "reference": label(self.foundation),
-            "parent_id": self.foundation.id,
-            "foundation_id": self.foundation.foundation_id or self.foundation.id,
+            # A model from scratch descends from none.
+            "parent_id": None if is_scratch else self.foundation.id,
+            "foundation_id": None if is_scratch else self.foundation.foundation_id or self.foundation.id,
             "dataset_id": self.dataset.id,
             "dataset_hash": self.dataset.content_hash,
             "elements": facts["elements"],
-            "energy_scale": self.foundation.energy_scale,
-            "licence": self.foundation.licence,
+            "energy_scale": None if is_scratch else self.foundation.energy_scale,
+            "licence": self.dataset.licence if is_scratch else self.foundation.licence,
             "params": self.params.model_dump(mode="json"),
             "params_hash": self.params.compute_hash(),
             "code_version": describe_code(),

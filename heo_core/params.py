@@ -263,30 +263,174 @@ class CurationParams(Params):
         return self.model_copy(update={"rules": self.rules.resolve()})
 
 
+Strategy = Literal["replay", "naive", "freeze", "lora", "scratch"]
+
+_FINETUNING: dict[str, Any] = {
+    "E0s": "estimated",
+    "lr": None,
+    "lr_final_fraction": 0.05,
+    "max_num_epochs": 6,
+    "batch_size": 4,
+    "loss": "universal",
+    "energy_weight": 1.0,
+    "forces_weight": 10.0,
+    "ema": True,
+    "ema_decay": 0.99,
+    "dtype": "float32",
+    "patience": 0,
+}
+STRATEGIES: dict[Strategy, dict[str, Any]] = {
+    "replay": _FINETUNING,
+    "naive": _FINETUNING
+    | {
+        "E0s": "foundation",
+        "lr": 1e-4,
+        "lr_final_fraction": 1.0,
+        "max_num_epochs": 10,
+        "batch_size": 5,
+        "dtype": "float64",
+    },
+    "freeze": _FINETUNING,
+    "lora": _FINETUNING,
+    "scratch": _FINETUNING
+    | {
+        "E0s": "average",
+        "lr": 1e-2,
+        "max_num_epochs": 40,
+        "energy_weight": 2.0,
+        "ema_decay": 0.995,
+    },
+}
+"""What each strategy puts into the fields that are left empty. replay, the recommended one, trains on off-equilibrium
+cells beside the dataset; naive is the origin's recipe; freeze holds the first blocks of the model still; lora trains
+low-rank additions to its weights; scratch trains a new model, for example on the labels of a better potential."""
+
+
+class ReplayParams(Params):
+    """Strategy replay: cells away from equilibrium, trained on beside the dataset, that keep a model from softening."""
+
+    structures: str = Field(
+        "train",
+        min_length=1,
+        description="what to replay: train (rattled and strained copies of the training split), or NAME or "
+        "NAME@VERSION of a dataset, whose training split is taken as it is",
+    )
+    labels: Literal["foundation", "own"] = Field(
+        "foundation",
+        description="foundation: labelled by the foundation model itself, so nothing is downloaded; own: the labels of "
+        "the dataset named above",
+    )
+    n_cells: PositiveInt = Field(700, description="how many cells to replay, at most")
+    rattle_ang: NonNegativeFloat = Field(
+        0.12,
+        description="largest standard deviation of the atoms' displacements per direction in the copies, Å; each copy "
+        "draws its own between a quarter of this and this",
+    )
+    strain: NonNegativeFloat = Field(
+        0.05, lt=0.3, description="largest component of the random strain tensor of the copies; each is drawn evenly"
+    )
+    max_force_ev_per_ang: PositiveFloat = Field(20.0, description="cells with a larger force are not replayed, eV/Å")
+    weight: PositiveFloat = Field(1.0, description="weight of a replayed cell in the loss; one of the dataset has 1")
+    stress_weight: NonNegativeFloat = Field(
+        10.0, description="weight of the stress of replayed cells in the loss, whatever that of the dataset's stress is"
+    )
+    multiheads_finetuning: bool = Field(
+        default=False,
+        description="give the replayed cells an output head of their own (MACE's multihead finetuning), which is taken "
+        "off the finished model; false: one head learns both",
+    )
+
+
+class ArchitectureParams(Params):
+    """Strategy scratch: size and shape of the new model, in the words of MACE's own options."""
+
+    hidden_irreps: str = Field(
+        "64x0e", pattern=r"^\d+x\d[eo]( *\+ *\d+x\d[eo])*$", description="messages between atoms"
+    )
+    r_max: PositiveFloat = Field(4.5, le=10, description="cutoff, Å")
+    num_interactions: PositiveInt = Field(2, le=4, description="message-passing layers")
+    max_ell: NonNegativeInt = Field(2, le=4, description="largest order of the spherical harmonics")
+    correlation: PositiveInt = Field(3, le=4, description="body order of a layer, minus one")
+    num_radial_basis: PositiveInt = Field(8, description="radial functions")
+    radial_mlp: tuple[PositiveInt, ...] = Field((32, 32), min_length=1, description="widths of the radial network")
+
+
 class FinetuneParams(Params):
-    """How a foundation model is finetuned, in the words of MACE's own options."""
+    """How a foundation model is finetuned, in the words of MACE's own options. An empty field means the strategy's."""
 
     dataset: str = Field("sample", description="NAME (its newest version) or NAME@VERSION of a curated dataset")
     foundation: str = Field(
         "heo-mini",
-        description="heo-mini (bundled), mace-mp:small|medium|large, file:PATH, or NAME@VERSION of a registered model",
+        description="heo-mini (bundled), mace-mp:small|medium|large, another published model, file:PATH, or "
+        "NAME@VERSION of a registered model; strategy scratch starts from none and takes from it the elements alone",
     )
     name: Name | None = Field(None, description="name of the new model; empty: FOUNDATION-DATASET")
+    strategy: Strategy = Field(
+        "replay",
+        description="replay (recommended: keeps the stiffness), naive (the origin's), freeze, lora, or scratch (a new "
+        "small model)",
+    )
+    E0s: Literal["foundation", "estimated", "average"] | None = Field(
+        None,
+        description="energies of the single atoms to start from: the foundation's; estimated, shifted so that the "
+        "foundation's energies fit the training split; average, fitted to the training split alone",
+    )
+    foundation_model_elements: bool = Field(
+        default=True,
+        description="keep all elements that the foundation knows; false drops those that are not in the training data, "
+        "and the model can then not run on them",
+    )
     lr: PositiveFloat | None = Field(
         None,
-        description="learning rate; empty: 1e-4 (the origin's), or 5e-3 for a model file below 4 MB such as heo-mini",
+        description="learning rate; empty: 1e-4, or 2e-3 for a model file below 4 MB such as heo-mini, and 1e-2 from "
+        "scratch",
     )
-    max_num_epochs: PositiveInt = Field(6, description="passes over the training split")
-    batch_size: PositiveInt = Field(4, description="structures per step")
-    loss: Literal["universal", "weighted"] = Field(
-        "universal", description="universal (Huber) tames outliers; weighted is the origin's"
+    lr_final_fraction: PositiveFloat | None = Field(
+        None, le=1, description="learning rate of the last epoch as a fraction of the first one's; 1: constant"
     )
-    energy_weight: NonNegativeFloat = Field(1.0, description="weight of the energy in the loss")
-    forces_weight: NonNegativeFloat = Field(10.0, description="weight of the forces in the loss")
-    ema: bool = Field(default=True, description="average the weights over the last steps")
-    ema_decay: PositiveFloat = Field(0.99, lt=1, description="decay of that average; 0.995 suits long runs")
-    dtype: Literal["float32", "float64"] = Field("float32", description="precision of the training")
-    seed: NonNegativeInt = Field(0, description="seed of the order of the batches")
+    max_num_epochs: PositiveInt | None = Field(None, description="passes over the training split, at most")
+    patience: NonNegativeInt | None = Field(
+        None,
+        description="stop after this many epochs without a better validation score (MAE of forces in eV/Å plus MAE of "
+        "energies in eV/atom); 0: never",
+    )
+    batch_size: PositiveInt | None = Field(None, description="structures per step")
+    loss: Literal["universal", "weighted"] | None = Field(
+        None, description="universal (Huber) tames outliers; weighted is the plain sum of squares"
+    )
+    energy_weight: NonNegativeFloat | None = Field(None, description="weight of the energy in the loss")
+    forces_weight: NonNegativeFloat | None = Field(None, description="weight of the forces in the loss")
+    stress_weight: NonNegativeFloat = Field(
+        0.0, description="weight of the stress in the loss; above 0 only for data whose stress can be trusted"
+    )
+    ema: bool | None = Field(None, description="average the weights over the last steps")
+    ema_decay: PositiveFloat | None = Field(None, lt=1, description="decay of that average; 0.995 suits long runs")
+    dtype: Literal["float32", "float64"] | None = Field(None, description="precision of the training")
+    seed: NonNegativeInt = Field(0, description="seed of the order of the batches, and of what is replayed")
+    replay: ReplayParams = ReplayParams()
+    freeze: PositiveInt = Field(
+        5,
+        le=6,
+        description="strategy freeze: blocks held still: 1 to 4 the embedding, 5 the interactions too, 6 the products "
+        "too, which leaves the readouts",
+    )
+    lora_rank: PositiveInt = Field(4, description="strategy lora: rank of the additions to the weights")
+    lora_alpha: PositiveFloat = Field(4.0, description="strategy lora: their scale is alpha / rank")
+    architecture: ArchitectureParams = ArchitectureParams()
+
+    def resolve(self) -> Self:
+        """Return the same parameters with every empty field filled by the strategy, lr apart: it needs the model."""
+        given = {name: value for name, value in self if value is not None}
+        return self.model_copy(update=STRATEGIES[self.strategy] | given)
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.replay.labels == "own" and self.replay.structures == "train":
+            msg = (
+                "replay.labels is own, which needs a dataset: copies of the training split have no labels of their own"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class RangeParams(Params):

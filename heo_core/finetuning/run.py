@@ -1,94 +1,125 @@
-"""Run one training in a process of its own and follow it."""
+"""Run one training in a process of its own, follow it, and go on with one that was killed."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from heo_core.errors import TrainingError
-from heo_core.finetuning.strategy import MODEL_NAME, make_mace_arguments
-from heo_core.finetuning.training_log import TrainingLog
-from heo_core.finetuning.training_set import TrainingSet, write_extxyz
+from heo_core.finetuning.strategy import MODEL_NAME, Acceleration, make_mace_arguments
+from heo_core.finetuning.training_log import STATE_FILE, STOPPED_FILE, TrainingLog
 from heo_core.params import FinetuneParams
 from heo_core.records import EpochMetrics
 
-_POLL_S = 0.5
+_POLL_S = 0.2
 _STOP_GRACE_S = 10.0
 _LOG_TAIL_LINES = 15
+
+# A validation loss this many times that before training is on its way to nowhere.
+DIVERGED_FACTOR = 20.0
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "MemoryError")
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished training: the model file, and the epoch (1, 2, ...) whose weights it holds."""
+    """A finished training: the model file, and the epoch (1, 2, ...) whose weights it holds.
+
+    stop_reason: max_num_epochs or patience. best_score: see `heo_core.finetuning.training_log.compute_score`.
+    """
 
     model_path: Path
     best_epoch: int
+    best_score: float
+    stop_reason: str
     epochs: tuple[EpochMetrics, ...]
+    log_tail: str
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether an earlier try has left a finished epoch in `folder`, from which a training goes on."""
+    return (folder / "checkpoints" / STATE_FILE).exists()
 
 
 def run_training(
-    training_set: TrainingSet,
     params: FinetuneParams,
     *,
     foundation: Path,
     folder: Path,
     device: str,
     on_epoch: Callable[[EpochMetrics], None],
+    acceleration: Acceleration = "none",
 ) -> TrainingResult:
-    """Finetune `foundation` in `folder`, which is emptied first; on_epoch hears of each epoch within a second.
+    """Train in `folder`, where `prepare_training` has put the files, from the last finished epoch if there is one.
 
-    Raises TrainingError with the log's last lines when the trainer fails or the loss is no longer a number.
-    The trainer ends when this function does, also when the whole process is killed.
+    on_epoch hears of each epoch within a second, of those of an earlier try too. Raises TrainingError with the log's
+    last lines when the trainer fails, the loss is no longer a number, or it diverges. The trainer ends when this
+    function does, also when the whole process is killed.
     """
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    write_extxyz(folder / "train.extxyz", training_set.train)
-    write_extxyz(folder / "validation.extxyz", training_set.validation)
     log_path = folder / "trainer.log"
+    arguments = make_mace_arguments(
+        params, foundation=foundation, folder=folder, device=device, acceleration=acceleration
+    )
     results = TrainingLog(folder / "results" / f"{MODEL_NAME}_run-{params.seed}_train.txt")
-    epochs: list[EpochMetrics] = []
-    last_epoch_at = time.monotonic()
-    with _trainer(
-        make_mace_arguments(params, foundation=foundation, folder=folder, device=device), log_path
-    ) as process:
+    epochs: dict[int, EpochMetrics] = {}
+    (folder / STOPPED_FILE).unlink(missing_ok=True)
+    _drop_unfinished_lines(results.path, folder)
+    with _trainer([str(folder), str(params.resolve().patience or 0), *arguments], log_path) as process:
         running = True
         while running:
             running = process.poll() is None
             for epoch in results.read_new():
-                epoch = replace(epoch, seconds=round(time.monotonic() - last_epoch_at, 3))  # noqa: PLW2901
-                last_epoch_at = time.monotonic()
-                _check_finite(epoch)
-                epochs.append(epoch)
+                _check_loss(epoch, epochs.get(0))
+                epochs[epoch.epoch] = epoch
                 on_epoch(epoch)
             if running:
                 time.sleep(_POLL_S)
-    if process.returncode != 0:
-        raise TrainingError(
-            f"the trainer ended with exit code {process.returncode}; the end of its log:\n{_read_tail(log_path)}"
-        )
+    log_tail = _read_tail(log_path)
     model_path = folder / f"{MODEL_NAME}.model"
-    trained = [epoch for epoch in epochs if epoch.epoch > 0]
-    if not model_path.exists() or not trained:
-        raise TrainingError(f"the trainer left no model; the end of its log:\n{_read_tail(log_path)}")
-    # MACE keeps the checkpoint of the lowest validation loss, the earliest of equals.
-    best = min(trained, key=lambda epoch: epoch.validation_loss)
-    return TrainingResult(model_path, best.epoch, tuple(epochs))
+    if process.returncode != 0 or not model_path.exists() or not (folder / STOPPED_FILE).exists():
+        raise TrainingError(f"{_explain(process.returncode, log_tail)}; the end of its log:\n{log_tail}")
+    stopped = json.loads((folder / STOPPED_FILE).read_text())
+    in_order = tuple(epochs[number] for number in sorted(epochs))
+    return TrainingResult(
+        model_path, stopped["best_epoch"], stopped["best_score"], stopped["reason"], in_order, log_tail
+    )
+
+
+def clear_training(folder: Path, best_epoch: int) -> None:
+    """Remove what a finished training needs no more: all but the checkpoints of its best and its last epoch."""
+    for path in folder.iterdir():
+        if path.name != "checkpoints":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (folder / "checkpoints").iterdir():
+        if path.name not in {f"epoch-{best_epoch - 1}.pt", STATE_FILE}:
+            path.unlink()
+
+
+def _drop_unfinished_lines(path: Path, folder: Path) -> None:
+    """Without a kept epoch the trainer starts anew, and lines of an earlier try belong to nothing."""
+    if not is_begun(folder):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _trainer(arguments: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "heo_core.finetuning.trainer", *arguments]
-    # Threads that spin while they wait make a busy machine several times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONWARNINGS": "ignore"}
+    environment = {
+        # Threads that spin while they wait make a busy machine several times slower.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        "PYTHONWARNINGS": "ignore",
+    }
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
@@ -107,10 +138,30 @@ def _trainer(arguments: list[str], log_path: Path) -> Iterator[subprocess.Popen[
             process.stdin.close()
 
 
-def _check_finite(epoch: EpochMetrics) -> None:
+def _check_loss(epoch: EpochMetrics, before: EpochMetrics | None) -> None:
     losses = (epoch.validation_loss, epoch.train_loss if epoch.train_loss is not None else 0.0)
     if not all(math.isfinite(loss) for loss in losses):
-        raise TrainingError(f"the loss is no longer a number at epoch {epoch.epoch}: try a smaller lr")
+        raise TrainingError(
+            f"the loss is no longer a number at epoch {epoch.epoch} (validation {losses[0]}, training {losses[1]}): "
+            "try a smaller lr"
+        )
+    if before is not None and epoch.validation_loss > DIVERGED_FACTOR * before.validation_loss:
+        raise TrainingError(
+            f"the training diverges: after epoch {epoch.epoch} the validation loss is {epoch.validation_loss:.4g}, "
+            f"before training it was {before.validation_loss:.4g}: try a smaller lr"
+        )
+
+
+def _explain(returncode: int, log_tail: str) -> str:
+    if any(words in log_tail for words in _OUT_OF_MEMORY):
+        return "the trainer ran out of memory: try a smaller batch_size"
+    if returncode == -signal.SIGKILL:
+        return "the trainer was killed (SIGKILL), as a machine does that runs out of memory: try a smaller batch_size"
+    if returncode < 0:
+        return f"the trainer was ended by {signal.Signals(-returncode).name}"
+    if returncode == 0:
+        return "the trainer left no model"
+    return f"the trainer ended with exit code {returncode}"
 
 
 def _read_tail(path: Path) -> str:

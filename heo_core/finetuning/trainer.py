@@ -1,7 +1,7 @@
-"""The training process: MACE's trainer, which ends when the process that started it does.
+"""The training process: MACE's trainer, which ends when its parent does, and goes on from its last finished epoch.
 
 MACE sets global seeds, the default precision and log handlers, so it never runs in a process that does anything else.
-Started as `python -m heo_core.finetuning.trainer MACE_ARGUMENTS...` with a pipe as standard input.
+Started as `python -m heo_core.finetuning.trainer FOLDER PATIENCE MACE_ARGUMENTS...` with a pipe as standard input.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 
 def end_with_parent() -> None:
@@ -26,10 +29,38 @@ def end_with_parent() -> None:
 def main() -> None:
     """Run mace_run_train with this process's arguments."""
     end_with_parent()
-    from mace.cli.run_train import run
-    from mace.tools import build_default_arg_parser
+    folder, patience, arguments = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    from mace import tools
+    from mace.cli import run_train
 
-    run(build_default_arg_parser().parse_args(sys.argv[1:]))
+    from heo_core.finetuning.resumable import EpochCheckpoints, EpochLogger, make_loop
+
+    tools.MetricsLogger, tools.train = EpochLogger, make_loop(folder)
+    tools.CheckpointHandler = lambda **_: EpochCheckpoints(folder, patience)
+    # MACE also compiles the finished model, for LAMMPS, and goes on where that fails: nobody here reads the result.
+    run_train.jit = SimpleNamespace(compile=partial(_refuse, "not compiled"))
+    options = tools.build_default_arg_parser().parse_args(arguments)
+    two_heads = options.multiheads_finetuning
+    run_train.run(options)
+    if two_heads:
+        _take_off_replay_head(folder / f"{options.name}.model")
+
+
+def _refuse(reason: str, *_: object) -> None:
+    raise NotImplementedError(reason)
+
+
+def _take_off_replay_head(path: Path) -> None:
+    """Leave the finetuned head alone in the finished model."""
+    import torch
+    from mace.tools.scripts_utils import remove_pt_head
+
+    from heo_core.finetuning.training_log import FINETUNED_HEAD
+
+    # Written by this process a moment ago.
+    model = torch.load(path, map_location="cpu", weights_only=False)
+    torch.set_default_dtype(next(model.parameters()).dtype)
+    torch.save(remove_pt_head(model, FINETUNED_HEAD), path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""MACE's results file: one JSON object a line, a line a batch and a line an evaluation."""
+"""MACE's results file: one JSON object a line, a line a batch and a line an evaluation of each head."""
 
 from __future__ import annotations
 
@@ -9,14 +9,34 @@ from typing import Any
 
 from heo_core.records import EpochMetrics
 
+# MACE's names of the output head that is finetuned, and of that of replayed cells.
+FINETUNED_HEAD, REPLAY_HEAD = "Default", "pt_head"
+
+# What a continuation needs, among the checkpoints, and why the loop ended, in the training's folder.
+STATE_FILE, STOPPED_FILE = "state.pt", "stopped.json"
+
+
+def compute_score(forces_mae_ev_per_ang: float | None, energy_mae_ev_per_atom: float | None) -> float | None:
+    """Return what picks the best epoch, lower is better: MAE of forces in eV/Å plus MAE of energies in eV/atom.
+
+    Absolute errors: one structure with a huge force decides a root mean square, and so the epoch. Where there is one
+    kind of label only, its error alone; None without either.
+    """
+    errors = [error for error in (forces_mae_ev_per_ang, energy_mae_ev_per_atom) if error is not None]
+    return sum(errors) if errors else None
+
 
 @dataclass
 class TrainingLog:
-    """Follows a results file while it is written; `read_new` returns the epochs that have come since the last call."""
+    """Follows a results file while it is written; `read_new` returns the epochs that have come since the last call.
+
+    A training that goes on cuts the file back to its last kept epoch: what was read beyond that is read again.
+    """
 
     path: Path
     _offset: int = 0
-    _batch_losses: list[float] = field(default_factory=list)
+    _losses: dict[int, list[float]] = field(default_factory=dict)
+    _replay: dict[str, Any] | None = None
 
     def read_new(self) -> list[EpochMetrics]:
         """Return new epochs in order. A line that is not yet complete waits for the next call."""
@@ -30,14 +50,18 @@ class TrainingLog:
         epochs = []
         for line in complete.splitlines():
             record = json.loads(line)
-            if record["mode"] == "eval":
-                epochs.append(self._close_epoch(record))
+            if record["mode"] != "eval":
+                self._losses.setdefault(record["epoch"], []).append(record["loss"])
+            elif record["head"] == REPLAY_HEAD:
+                # MACE evaluates the replayed cells' head first.
+                self._replay = record
             else:
-                self._batch_losses.append(record["loss"])
+                epochs.append(self._close_epoch(record))
         return epochs
 
     def _close_epoch(self, record: dict[str, Any]) -> EpochMetrics:
-        losses, self._batch_losses = self._batch_losses, []
+        losses = self._losses.pop(record["epoch"], [])
+        replay, self._replay = self._replay or {}, None
         return EpochMetrics(
             # MACE counts its first pass as epoch 0 and writes null for the evaluation before it.
             epoch=0 if record["epoch"] is None else record["epoch"] + 1,
@@ -48,5 +72,11 @@ class TrainingLog:
             forces_rmse_ev_per_ang=record["rmse_f"],
             forces_mae_ev_per_ang=record.get("mae_f"),
             forces_q95_ev_per_ang=record.get("q95_f"),
-            seconds=None,
+            seconds=record.get("seconds"),
+            stress_rmse_ev_per_ang3=record.get("rmse_stress"),
+            stress_mae_ev_per_ang3=record.get("mae_stress"),
+            lr=record.get("lr"),
+            score=record.get("score"),
+            replay_energy_rmse_ev_per_atom=replay.get("rmse_e_per_atom"),
+            replay_forces_rmse_ev_per_ang=replay.get("rmse_f"),
         )

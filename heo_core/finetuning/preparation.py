@@ -1,0 +1,136 @@
+"""Before the training: the foundation with its E0s, the cells to replay, and the files that MACE reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from heo_core.artifacts import compute_sha256
+from heo_core.errors import InputError
+from heo_core.finetuning.e0s import average_e0s, estimate_e0s, write_with_e0s
+from heo_core.finetuning.replay import label_cells, make_replay_cells
+from heo_core.finetuning.strategy import compute_stress_weight, uses_two_heads
+from heo_core.finetuning.training_set import TrainingSet, to_labelled_atoms, write_extxyz
+from heo_core.models import Potential, describe, load_model
+from heo_core.params import FinetuneParams
+from heo_core.records import ModelFile, Structure
+
+_DONE_FILE = "prepared.json"
+
+# Share of the replayed cells that watches their own head, where they have one.
+_REPLAY_VALIDATION = 0.1
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the training starts from.
+
+    foundation: the model file, with the E0s of the run. e0s: eV by element; empty where MACE fits them (scratch).
+    replay: what is replayed (structures, labels, n_cells, n_left_out); None for another strategy.
+    """
+
+    foundation: Path
+    e0s: dict[str, float]
+    replay: dict[str, Any] | None
+
+
+def prepare_training(
+    training_set: TrainingSet,
+    replayable: Sequence[Structure],
+    params: FinetuneParams,
+    *,
+    foundation: ModelFile,
+    folder: Path,
+    device: str,
+) -> Preparation:
+    """Write foundation.model and the extxyz files into `folder`; what an earlier try has finished is taken as it is.
+
+    replayable: structures of the dataset that params.replay names; not read where it names the training split.
+    InputError if no cell to replay is left or E0s cannot be fitted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder / _DONE_FILE
+    if done.exists():
+        stored = json.loads(done.read_text())
+        return Preparation(folder / "foundation.model", stored["e0s"], stored["replay"])
+    params = params.resolve()
+    path, e0s = folder / "foundation.model", dict[str, float]()
+    if params.strategy != "scratch":
+        e0s = _choose_e0s(training_set, params, foundation, device)
+        write_with_e0s(foundation, e0s, path)
+    train, replay = _to_cells(training_set.train, params), None
+    if params.strategy == "replay":
+        potential = load_model(_to_model_file(path, foundation), device=device, dtype=params.dtype or "float64")
+        cells, replay = _choose_replay(training_set, replayable, params, potential)
+        if uses_two_heads(params):
+            n_validation = max(1, round(_REPLAY_VALIDATION * len(cells)))
+            write_extxyz(folder / "replay.extxyz", cells[n_validation:])
+            write_extxyz(folder / "replay-validation.extxyz", cells[:n_validation])
+        else:
+            train += cells
+    write_extxyz(folder / "train.extxyz", train)
+    write_extxyz(folder / "validation.extxyz", _to_cells(training_set.validation, params))
+    preparation = Preparation(path, e0s, replay)
+    partial = done.with_suffix(".partial")
+    partial.write_text(json.dumps({key: value for key, value in asdict(preparation).items() if key != "foundation"}))
+    partial.replace(done)
+    return preparation
+
+
+def _choose_e0s(
+    training_set: TrainingSet, params: FinetuneParams, foundation: ModelFile, device: str
+) -> dict[str, float]:
+    e0s: dict[str, float] = describe(foundation)["e0s"]
+    if params.E0s == "average":
+        return average_e0s(training_set.train, e0s)
+    if params.E0s == "estimated":
+        potential = load_model(foundation, device=device, dtype="float64")
+        return estimate_e0s(training_set.train, potential.predict(training_set.train), e0s)
+    return e0s
+
+
+def _to_model_file(path: Path, foundation: ModelFile) -> ModelFile:
+    """Return the file that was just written, which is ours to load."""
+    return ModelFile("mace", foundation.reference, str(path), compute_sha256(path), foundation.elements)
+
+
+def _to_cells(structures: Sequence[Structure], params: FinetuneParams) -> list[Atoms]:
+    """Cells of the dataset, the weight of their stress as a fraction of the run's: MACE multiplies the two."""
+    run = compute_stress_weight(params)
+    return to_labelled_atoms(structures, stress_weight=params.stress_weight / run if run else 1.0)
+
+
+def _choose_replay(
+    training_set: TrainingSet, replayable: Sequence[Structure], params: FinetuneParams, potential: Potential
+) -> tuple[list[Atoms], dict[str, Any]]:
+    """Cells to replay, and what there is to say of them."""
+    options, rng = params.replay, np.random.default_rng(params.seed)
+    cells = make_replay_cells(training_set.train if options.structures == "train" else replayable, options, rng)
+    n_asked, energies = len(cells), True
+    if options.labels == "foundation":
+        cells = label_cells(cells, potential, options)
+    else:
+        cells = [cell for cell in cells if cell.forces_ev_per_ang is not None and not potential.find_obstacle(cell)]
+        # Energies of another source are on another scale than those that the model is to learn.
+        energies = {cell.functional for cell in cells} == {structure.functional for structure in training_set.train}
+    if not cells:
+        raise InputError(
+            f"none of the {n_asked} cells to replay can be used: see replay.structures={options.structures!r}, "
+            f"replay.labels={options.labels!r} and replay.max_force_ev_per_ang={options.max_force_ev_per_ang:g}"
+        )
+    run = compute_stress_weight(params)
+    weight = options.stress_weight / run if run else 1.0
+    facts = {
+        "structures": options.structures,
+        "labels": options.labels,
+        "n_cells": len(cells),
+        "n_left_out": n_asked - len(cells),
+        "energies": energies,
+    }
+    return to_labelled_atoms(cells, weight=options.weight, stress_weight=weight, energies=energies), facts

@@ -1,0 +1,154 @@
+"""E0s that meet another energy scale, cells to replay, and the files that MACE reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from test_finetuning import make_structures
+
+from heo_core.errors import InputError
+from heo_core.finetuning.e0s import average_e0s, estimate_e0s, write_with_e0s
+from heo_core.finetuning.preparation import prepare_training
+from heo_core.finetuning.replay import label_cells, make_replay_cells
+from heo_core.finetuning.training_set import make_training_set
+from heo_core.models import describe, inspect_file, load_model, resolve_model
+from heo_core.params import FinetuneParams, ReplayParams
+from heo_core.records import Prediction, Structure
+
+
+def make_compositions() -> list[Structure]:
+    """Cells of 2 to 5 atoms of Mg, Ni and O in different ratios; geometry does not matter here."""
+    return [
+        Structure(
+            5 * np.eye(3), np.zeros((a + b + c, 3)), ("Mg",) * a + ("Ni",) * b + ("O",) * c, f"own-{a}{b}{c}", "own"
+        )
+        for a in (1, 2)
+        for b in (0, 1, 2)
+        for c in (1, 2)
+    ]
+
+
+def test_a_composition_linear_error_is_found_to_its_digits() -> None:
+    shifts = {"Mg": 0.3, "Ni": -0.2, "O": 0.05}
+    structures = [
+        replace(s, energy_ev=-5.0 * s.n_atoms + sum(shifts[symbol] for symbol in s.species))
+        for s in make_compositions()
+    ] * 200
+    predictions = [Prediction(-5.0 * s.n_atoms, None) for s in structures]
+    found = estimate_e0s(structures, predictions, {"Mg": 1.0, "Ni": 2.0, "O": 3.0, "Zn": 4.0})
+    assert found == pytest.approx({"Mg": 1.3, "Ni": 1.8, "O": 3.05, "Zn": 4.0}, abs=2e-3)
+
+
+def test_averaged_e0s_give_the_energies_by_themselves() -> None:
+    atoms = {"Mg": -1.5, "Ni": -3.0, "O": -7.0}
+    structures = [replace(s, energy_ev=sum(atoms[symbol] for symbol in s.species)) for s in make_compositions()]
+    assert average_e0s(structures, {"Mg": 0.0, "Ni": 0.0, "O": 0.0, "Zn": 4.0}) == pytest.approx(atoms | {"Zn": 4.0})
+
+
+def test_e0s_cannot_be_fitted_to_nothing() -> None:
+    structures = make_compositions()
+    with pytest.raises(InputError, match="no structure of the training split has both"):
+        estimate_e0s(structures, [Prediction(None, None, failure="x")] * len(structures), {})
+    with pytest.raises(InputError, match="no structure of the training split has an energy"):
+        average_e0s(structures, {})
+
+
+def test_written_e0s_shift_energies_and_nothing_else(tmp_path: Path) -> None:
+    foundation = resolve_model("heo-mini")
+    e0s = describe(foundation)["e0s"]
+    write_with_e0s(foundation, e0s | {"Mg": e0s["Mg"] + 1.0, "O": e0s["O"] - 0.25}, tmp_path / "shifted.model")
+    structures = make_structures(2)
+    before, after = (
+        load_model(model, device="cpu", dtype="float64").predict(structures)
+        for model in (foundation, inspect_file(tmp_path / "shifted.model"))
+    )
+    for old, new in zip(before, after, strict=True):
+        # One magnesium and four oxygens.
+        assert new.energy_ev - old.energy_ev == pytest.approx(1.0 - 4 * 0.25, abs=1e-5)
+        np.testing.assert_allclose(new.forces_ev_per_ang, old.forces_ev_per_ang, atol=1e-9)
+
+
+def test_copies_to_replay_depend_on_the_seed_alone_and_stay_within_their_bounds() -> None:
+    structures, params = make_structures(3), ReplayParams(n_cells=7, rattle_ang=0.1, strain=0.03)
+    cells = make_replay_cells(structures, params, np.random.default_rng(5))
+    again = make_replay_cells(structures, params, np.random.default_rng(5))
+    assert [c.content_hash for c in cells] == [c.content_hash for c in again]
+    assert len({c.content_hash for c in cells}) == 7
+    for cell in cells:
+        assert (cell.energy_ev, cell.forces_ev_per_ang) == (None, None)
+        tensor = np.linalg.solve(4.2 * np.eye(3), cell.lattice) - np.eye(3)
+        assert np.abs(tensor).max() <= 0.03
+        np.testing.assert_allclose(tensor, tensor.T, atol=1e-12)
+
+
+def test_a_dataset_is_replayed_as_it_is_and_no_further_than_it_goes() -> None:
+    structures = make_structures(3)
+    params = ReplayParams(structures="others", n_cells=10)
+    cells = make_replay_cells(structures, params, np.random.default_rng(0))
+    assert sorted(c.immutable_id for c in cells) == sorted(s.immutable_id for s in structures)
+
+
+def test_replayed_cells_carry_the_foundations_own_labels_and_no_exploded_one() -> None:
+    potential = load_model(resolve_model("heo-mini"), device="cpu", dtype="float64")
+    good, other = make_structures(1)[0], make_structures(1, cation="Pu")[0]
+    crowded = replace(good, positions=good.positions * 0.5)
+    (labelled,) = label_cells([good, other, crowded], potential, ReplayParams(max_force_ev_per_ang=5.0))
+    (prediction,) = potential.predict([good])
+    assert labelled.energy_ev == prediction.energy_ev
+    np.testing.assert_array_equal(labelled.forces_ev_per_ang, prediction.forces_ev_per_ang)
+    assert labelled.stress_ev_per_ang3 is not None
+    assert labelled.functional == "heo-mini (pseudolabels)"
+
+
+def test_replayed_cells_stand_beside_the_dataset_on_one_energy_scale(tmp_path: Path) -> None:
+    foundation, params = resolve_model("heo-mini"), FinetuneParams(batch_size=2, replay=ReplayParams(n_cells=5))
+    # The dataset's energies lie 1 eV/atom above the foundation's scale.
+    structures = [replace(s, energy_ev=s.energy_ev + s.n_atoms) for s in make_structures(6)]
+    training_set = make_training_set(structures, make_structures(2), foundation, params)
+    preparation = prepare_training(training_set, [], params, foundation=foundation, folder=tmp_path, device="cpu")
+    frames = ase.io.read(tmp_path / "train.extxyz", index=":")
+    assert preparation.replay is not None
+    assert preparation.replay["n_cells"] == 5
+    assert len(frames) == 11
+    # The run's stress weight is that of replay: a curated row's stress has none of it.
+    weights = [frame.info["config_stress_weight"] for frame in frames]
+    assert weights == [0.0] * 6 + [1.0] * 5
+    rows, cells = (np.array([f.info["REF_energy"] / len(f) for f in part]) for part in (frames[:6], frames[6:]))
+    assert abs(rows.mean() - cells.mean()) < 0.5
+    (saved,) = load_model(inspect_file(preparation.foundation), device="cpu", dtype="float64").predict(structures[:1])
+    assert saved.energy_ev == pytest.approx(structures[0].energy_ev, abs=1.5)
+    assert describe(inspect_file(preparation.foundation))["e0s"] == pytest.approx(preparation.e0s, abs=1e-5)
+
+
+def test_a_second_preparation_takes_what_the_first_has_written(tmp_path: Path) -> None:
+    foundation, params = resolve_model("heo-mini"), FinetuneParams(batch_size=2, replay=ReplayParams(n_cells=3))
+    training_set = make_training_set(make_structures(4), make_structures(2), foundation, params)
+    arguments = {"foundation": foundation, "folder": tmp_path, "device": "cpu"}
+    first = prepare_training(training_set, [], params, **arguments)
+    written = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert prepare_training(training_set, [], params, **arguments) == first
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
+
+
+def test_own_labels_need_a_dataset() -> None:
+    with pytest.raises(ValueError, match=r"replay\.labels is own, which needs a dataset"):
+        FinetuneParams(replay=ReplayParams(labels="own"))
+
+
+def test_a_dataset_that_cannot_be_replayed_is_said(tmp_path: Path) -> None:
+    foundation = resolve_model("heo-mini")
+    params = FinetuneParams(batch_size=2, replay=ReplayParams(structures="others", n_cells=3))
+    training_set = make_training_set(make_structures(4), make_structures(2), foundation, params)
+    with pytest.raises(InputError, match=r"none of the 2 cells to replay can be used: see replay\.structures='others'"):
+        prepare_training(
+            training_set,
+            make_structures(2, cation="Pu"),
+            params,
+            foundation=foundation,
+            folder=tmp_path,
+            device="cpu",
+        )
