@@ -21,7 +21,7 @@ from flows.progress import ProgressReporter
 from flows.provenance import describe_code, describe_device, list_package_versions
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
-from heo_core.errors import ModelError, TrainingError
+from heo_core.errors import DivergedError, ModelError
 from heo_core.finetuning.preparation import prepare_training
 from heo_core.finetuning.run import TrainingResult, clear_training, is_begun, run_training
 from heo_core.finetuning.strategy import Acceleration, choose_acceleration, make_recipe
@@ -113,8 +113,8 @@ class _Run:
             artifact = self.settings.artifacts.put(result.model_path)
         except BaseException as exc:
             # Ctrl-C and a cancelled run included: a run that ended says so.
-            if isinstance(exc, TrainingError):
-                # It would fail again: the next try starts anew.
+            if isinstance(exc, DivergedError):
+                # From where it is it would fail again: the next try starts anew.
                 self._forget()
             with session_scope(self.url) as session:
                 training.fail_training_run(session, run_id, str(exc) or "interrupted")
@@ -223,7 +223,7 @@ class _Run:
         )
 
     def _forget(self) -> None:
-        """Remove the checkpoints of a training that failed by itself."""
+        """Remove the checkpoints of a training that diverged."""
         for path in (self.folder / "checkpoints").glob("*"):
             path.unlink()
 

@@ -6,6 +6,7 @@ HeoError                    one clear line for the user; exit code 1
 │   └── ModelError          a model reference or file that cannot be used
 ├── ServiceError            database, Prefect server, worker or artifact store cannot be reached or started; exit code 3
 ├── TrainingError           a training run that ended without a model
+│   └── DivergedError           its loss grew without end: the same parameters would fail again
 └── EvaluationError         an evaluation that could not be done at all
 """
 
@@ -40,6 +41,10 @@ class ServiceError(HeoError):
 
 class TrainingError(HeoError):
     """A training run that ended without a model."""
+
+
+class DivergedError(TrainingError):
+    """The loss of a training grew without end: the same parameters would fail again."""
 
 
 class EvaluationError(HeoError):

@@ -94,16 +94,32 @@ def finetune(
             help="heo-mini, mace-mp:small|medium|large, file:PATH, or a registered model.", show_default="heo-mini"
         ),
     ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="replay (off-equilibrium cells keep the stiffness), naive (the origin's), freeze, lora, or scratch (a "
+            "new small model); docs/finetuning.md compares them.",
+            show_default="replay",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the new model.", show_default="FOUNDATION-DATASET")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training split, at most.", show_default="the strategy's")
+    ] = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Finetune a MACE foundation model on a dataset."""
+    """Finetune a MACE foundation model on a dataset; killed, it goes on from its last finished epoch."""
     from heo_core.params import FinetuneParams
 
     params = build_params(
-        FinetuneParams, set_, dataset=dataset, foundation=foundation, name=name, max_num_epochs=epochs
+        FinetuneParams,
+        set_,
+        dataset=dataset,
+        foundation=foundation,
+        strategy=strategy,
+        name=name,
+        max_num_epochs=epochs,
     )
 
     def work() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from heo_core.errors import TrainingError
+from heo_core.errors import DivergedError, TrainingError
 from heo_core.finetuning.strategy import MODEL_NAME, Acceleration, make_mace_arguments
 from heo_core.finetuning.training_log import STATE_FILE, STOPPED_FILE, TrainingLog
 from heo_core.params import FinetuneParams
@@ -63,8 +63,8 @@ def run_training(
     """Train in `folder`, where `prepare_training` has put the files, from the last finished epoch if there is one.
 
     on_epoch hears of each epoch within a second, of those of an earlier try too. Raises TrainingError with the log's
-    last lines when the trainer fails, the loss is no longer a number, or it diverges. The trainer ends when this
-    function does, also when the whole process is killed.
+    last lines when the trainer fails, DivergedError when the loss is no longer a number or grows without end. The
+    trainer ends when this function does, also when the whole process is killed.
     """
     log_path = folder / "trainer.log"
     arguments = make_mace_arguments(
@@ -141,12 +141,12 @@ def _trainer(arguments: list[str], log_path: Path) -> Iterator[subprocess.Popen[
 def _check_loss(epoch: EpochMetrics, before: EpochMetrics | None) -> None:
     losses = (epoch.validation_loss, epoch.train_loss if epoch.train_loss is not None else 0.0)
     if not all(math.isfinite(loss) for loss in losses):
-        raise TrainingError(
+        raise DivergedError(
             f"the loss is no longer a number at epoch {epoch.epoch} (validation {losses[0]}, training {losses[1]}): "
             "try a smaller lr"
         )
     if before is not None and epoch.validation_loss > DIVERGED_FACTOR * before.validation_loss:
-        raise TrainingError(
+        raise DivergedError(
             f"the training diverges: after epoch {epoch.epoch} the validation loss is {epoch.validation_loss:.4g}, "
             f"before training it was {before.validation_loss:.4g}: try a smaller lr"
         )

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 
 from db import datasets, descriptors, evaluations, models, training
 from db.engine import exclusive, get_engine, session_scope
-from db.schema import Dataset, DatasetMap, DatasetMember, Descriptor, EpochMetric, ModelVersion, Structure
+from db.schema import Dataset, DatasetMap, DatasetMember, Descriptor, EpochMetric, ModelVersion, Structure, TrainingRun
 from db.structures import load_structures
 from heo_core.assets import SAMPLE_DIR
 from heo_core.curation import CuratedDataset, curate, open_source
@@ -202,7 +202,9 @@ def test_the_same_model_file_is_one_version_and_follows_its_file(database_url: s
         assert models.load_model_file(session, first.id).path == "elsewhere.model"
 
 
-def test_a_run_that_starts_again_forgets_the_epochs_of_its_last_try(database_url: str, curated: CuratedDataset) -> None:
+def test_a_run_forgets_its_epochs_where_it_starts_anew_and_keeps_them_where_it_goes_on(
+    database_url: str, curated: CuratedDataset
+) -> None:
     epoch = EpochMetrics(0, None, 1.0, 0.1, 0.1, 0.2, 0.1, 0.4, 1.0)
     with session_scope(database_url) as session:
         columns = {
@@ -211,19 +213,20 @@ def test_a_run_that_starts_again_forgets_the_epochs_of_its_last_try(database_url
             "foundation_id": register(session).id,
             "params": {},
             "mace_arguments": [],
-            "n_train": 1,
-            "n_validation": 1,
-            "left_out": {},
             "versions": {},
         }
-        run_id = training.start_training_run(session, "key", **columns)
+        run_id = training.start_training_run(session, "key", continues=False, **columns)
         training.add_epochs(session, run_id, [epoch, replace(epoch, epoch=1)])
         training.add_epochs(session, run_id, [replace(epoch, epoch=1, validation_loss=0.5)])
         losses = select(EpochMetric.validation_loss).order_by(EpochMetric.epoch)
         assert list(session.scalars(losses)) == [1.0, 0.5]
         training.fail_training_run(session, run_id, "out of memory")
-        assert training.start_training_run(session, "key", **columns) == run_id
+        assert training.start_training_run(session, "key", continues=True, **columns) == run_id
+        assert list(session.scalars(losses)) == [1.0, 0.5]
+        assert session.get_one(TrainingRun, run_id).n_resumes == 1
+        assert training.start_training_run(session, "key", continues=False, **columns) == run_id
         assert list(session.scalars(losses)) == []
+        assert session.get_one(TrainingRun, run_id).failure is None
 
 
 def test_predictions_and_metrics_read_back_as_they_were(database_url: str, curated: CuratedDataset) -> None:

@@ -31,6 +31,7 @@ from heo_core.params import (
     EvaluationParams,
     FinetuneParams,
     RelaxParams,
+    ReplayParams,
     ReportParams,
     RuleParams,
     SplitParams,
@@ -230,40 +231,112 @@ def test_elements_that_the_foundation_does_not_know_are_left_out_and_counted(
     ]
 
 
-def test_a_training_that_was_killed_starts_again_and_ends_with_one_model(
-    home: Path, small: CurationParams, database_url: str, prefect_api_url: str, services_home: Path
-) -> None:
-    from flows.curate import curate
-    from flows.finetune import finetune
-
-    curate(small.model_copy(update={"split": SplitParams(seed=1)}))
-    params = FinetuneParams(dataset="small", max_num_epochs=2)
+def start_finetuning(params: FinetuneParams, home: Path, prefect_api_url: str) -> subprocess.Popen[bytes]:
+    """Start a finetuning in a process of its own, as a worker does."""
     code = (
         "from flows.finetune import finetune; from heo_core.params import FinetuneParams;"
         f"finetune(FinetuneParams.model_validate_json({params.model_dump_json()!r}))"
     )
     environment = {**os.environ, "PREFECT_API_URL": prefect_api_url, "PREFECT_HOME": str(home / "prefect")}
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
-    deadline = time.monotonic() + 120
-    while not query(database_url, "select 1 from epoch_metric") and time.monotonic() < deadline:
-        time.sleep(0.2)
-    trainers = [
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
+
+
+def find_trainer(process: subprocess.Popen[bytes]) -> psutil.Process:
+    (trainer,) = [
         child for child in psutil.Process(process.pid).children() if "heo_core.finetuning.trainer" in child.cmdline()
     ]
-    assert len(trainers) == 1
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    psutil.wait_procs(trainers, timeout=20)
-    assert not [trainer for trainer in trainers if trainer.is_running() and trainer.status() != psutil.STATUS_ZOMBIE]
-    assert query(database_url, "select state from training_run") == [("running",)]
+    return trainer
+
+
+def wait_for_epoch(url: str, epoch: int) -> None:
+    deadline = time.monotonic() + 240
+    while not query(url, f"select 1 from epoch_metric where epoch >= {epoch}") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert query(url, f"select 1 from epoch_metric where epoch >= {epoch}")
+
+
+def test_a_training_that_was_killed_goes_on_and_ends_with_one_model(
+    home: Path, small: CurationParams, database_url: str, prefect_api_url: str
+) -> None:
+    from flows.curate import curate
+    from flows.finetune import finetune
+
+    curate(small.model_copy(update={"split": SplitParams(seed=1)}))
+    params = FinetuneParams(dataset="small", max_num_epochs=3, replay=ReplayParams(n_cells=10))
+    # The flow's process before the first epoch, the trainer after it, and the flow's process later on.
+    for moment, victim in ((0, "flow"), (1, "trainer"), (2, "flow")):
+        process = start_finetuning(params, home, prefect_api_url)
+        wait_for_epoch(database_url, moment)
+        trainer = find_trainer(process)
+        os.kill(process.pid if victim == "flow" else trainer.pid, signal.SIGKILL)
+        process.wait()
+        _, alive = psutil.wait_procs([trainer], timeout=30)
+        assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+        ((state, failure),) = query(database_url, "select state, failure from training_run")
+        if victim == "trainer":
+            assert state == "failed"
+            assert "the trainer was killed (SIGKILL)" in failure
+        else:
+            assert (state, failure) == ("running", None)
 
     model_version_id = finetune(params)
     assert finetune(params) == model_version_id
-    assert query(database_url, "select state, count(*) over () from training_run") == [("completed", 1)]
-    assert query(database_url, "select epoch from epoch_metric order by 1") == [(0,), (1,), (2,)]
+    assert query(database_url, "select state, n_resumes > 0, count(*) over () from training_run") == [
+        ("completed", True, 1)
+    ]
+    assert query(database_url, "select epoch from epoch_metric order by 1") == [(0,), (1,), (2,), (3,)]
     assert query(database_url, "select count(*) from model_version where training_run_id is not null") == [(1,)]
-    stored = query(database_url, f"select artifact_uri, sha256 from model_version where id = {model_version_id}")
-    assert Path(stored[0][0]).name == f"{stored[0][1]}.model"
+    ((uri, sha256, parent, e0s, seconds),) = query(
+        database_url,
+        f"select artifact_uri, sha256, parent_id, e0s, train_s from model_version where id = {model_version_id}",
+    )
+    assert Path(uri).name == f"{sha256}.model"
+    assert parent is not None
+    assert set(e0s) >= {"Mg", "O"}
+    assert seconds > 0
+    # Assessed by us: parent and child on every split, off equilibrium, and for what may be forgotten.
+    kinds = query(
+        database_url, "select kind, count(*) from evaluation join benchmark b on b.id = benchmark_id group by 1"
+    )
+    assert dict(kinds) == {"energy-forces": 6, "off-equilibrium": 2, "forgetting-holdout": 2, "equation-of-state": 2}
+    assert query(database_url, "select distinct state from evaluation") == [("completed",)]
+
+
+def test_what_is_wrong_with_a_split_is_stored_with_the_run(
+    home: Path, small: CurationParams, database_url: str
+) -> None:
+    from flows.curate import curate
+    from flows.finetune import finetune
+
+    curate(small)
+    with pytest.raises(InputError, match="batch_size is 500, but only"):
+        finetune(FinetuneParams(dataset="small", batch_size=500))
+    query(database_url, "update structure set energy_ev = null")
+    with pytest.raises(InputError, match=r"none of the .* structures of the train split can be used"):
+        finetune(FinetuneParams(dataset="small"))
+    failures = query(database_url, "select state, failure from training_run order by id")
+    assert [state for state, _ in failures] == ["failed", "failed"]
+    assert "batch_size is 500" in failures[0][1]
+    assert "without energy or forces" in failures[1][1]
+    assert query(database_url, "select count(*) from model_version where training_run_id is not null") == [(0,)]
+
+
+def test_the_same_training_started_twice_is_done_once(
+    home: Path, small: CurationParams, database_url: str, prefect_api_url: str
+) -> None:
+    from flows.curate import curate
+    from flows.finetune import finetune
+
+    curate(small)
+    params = FinetuneParams(dataset="small", strategy="naive", max_num_epochs=1, dtype="float32")
+    process = start_finetuning(params, home, prefect_api_url)
+    wait_for_epoch(database_url, 0)
+    model_version_id = finetune(params)
+    assert process.wait() == 0
+    assert query(database_url, "select id from model_version where training_run_id is not null") == [
+        (model_version_id,)
+    ]
+    assert query(database_url, "select n_resumes from training_run") == [(0,)]
 
 
 def test_what_cannot_be_done_is_said_before_any_work(home: Path, database_url: str) -> None:

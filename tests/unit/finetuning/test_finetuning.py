@@ -86,7 +86,7 @@ def test_an_unusable_split_and_a_batch_larger_than_it_are_refused() -> None:
     foundation, good = resolve_model("heo-mini"), make_structures(3)
     with pytest.raises(InputError, match="none of the 2 structures of the validation split"):
         make_training_set(good, make_structures(2, cation="Pu"), foundation, FinetuneParams(batch_size=2))
-    with pytest.raises(InputError, match="batch_size is 4, but only 3 structures .* allowed: 1 to 3"):
+    with pytest.raises(InputError, match=r"batch_size is 4, but only 3 structures .* allowed: 1 to 3"):
         make_training_set(good, good, foundation, FinetuneParams(batch_size=4))
 
 
