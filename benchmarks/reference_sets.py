@@ -226,7 +226,7 @@ def expand_cells(relaxed: Sequence[Atoms]) -> list[Atoms]:
     for atoms in relaxed:
         bare = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
         name, prototype = atoms.info["immutable_id"], atoms.info["prototype"]
-        base = {"prototype": prototype, "material": f"{atoms.symbols.get_chemical_formula('metal')} {prototype}"}
+        base = {"prototype": prototype}
         cells.append(_with_info(bare, base, f"{name}/relaxed", set="holdout", kind="relaxed"))
         repeats = int(np.ceil((MIN_RATTLED_ATOMS / len(bare)) ** (1 / 3)))
         rattled = make_supercell(bare, np.eye(3, dtype=int) * repeats)
@@ -342,7 +342,10 @@ def _make_table(cells: Iterable[Atoms]) -> pa.Table:
                 "functional": FUNCTIONAL,
             }
         )
-        recipes.append({name: info.get(name) for name in ("kind", "prototype", "material", "volume_factor")})
+        recipe = {name: info.get(name) for name in ("kind", "prototype", "volume_factor")}
+        if recipe["volume_factor"] is not None:
+            recipe["material"] = f"{atoms.symbols.formula.reduce()[0].format('metal')} {info['prototype']}"
+        recipes.append(recipe)
     table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
     for name, kind in (
         ("kind", pa.string()),
@@ -350,7 +353,7 @@ def _make_table(cells: Iterable[Atoms]) -> pa.Table:
         ("material", pa.string()),
         ("volume_factor", pa.float64()),
     ):
-        table = table.append_column(name, pa.array([recipe[name] for recipe in recipes], kind))
+        table = table.append_column(name, pa.array([recipe.get(name) for recipe in recipes], kind))
     return table.drop_columns(["fingerprint"])
 
 
