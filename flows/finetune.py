@@ -268,10 +268,11 @@ def show_training(model_version_id: int) -> None:
 
 
 @flow(name="finetune", flow_run_name="finetune {params.foundation} on {params.dataset}", description=__doc__)
-def finetune(params: FinetuneParams = FinetuneParams()) -> int:
-    """Return the id of the finetuned model version."""
+def finetune(params: FinetuneParams = FinetuneParams(), assess: bool = True) -> int:
+    """Return the id of the finetuned model version; without `assess` it is not measured against its parent."""
     foundation_id = register_foundation(params.foundation)
     model_version_id = train(params, foundation_id)
     show_training(model_version_id)
-    assess_model(model_version_id)
+    if assess:
+        assess_model(model_version_id)
     return model_version_id

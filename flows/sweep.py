@@ -22,7 +22,7 @@ from flows.settings import Settings, load_settings
 from flows.trial_runs import HereRunner, PoolRunner, Runner, Sight
 from heo_core import search
 from heo_core.errors import TrainingError, first_line
-from heo_core.params import SweepParams, hash_json
+from heo_core.params import FinetuneParams, SweepParams, hash_json
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -63,9 +63,10 @@ def run_trials(sweep_id: int, params: SweepParams) -> None:
     settings = load_settings()
     url = settings.resolve_database_url()
     runner: Runner = HereRunner() if params.runner == "here" else PoolRunner()
-    with exclusive(url, f"sweep:{sweep_id}") as waited:
-        if waited:
-            get_run_logger().info("waited for another run of the same sweep")
+    logger = get_run_logger()
+    with exclusive(
+        url, f"sweep:{sweep_id}", on_wait=lambda: logger.info("another run of the same sweep is on: waiting for it")
+    ):
         work = _Work(sweep_id, runner, 1 if params.runner == "here" else params.n_parallel, settings)
         try:
             work.run()
@@ -105,8 +106,36 @@ class _Work:
                 search.tell(storage, self._study, trial.optuna_number, trial.score)
             while not self._step(storage):
                 pass
+        if self._params.assess:
+            self._assess_best()
         with session_scope(self._url) as session:
             sweeps.end_sweep(session, self._id)
+
+    def _assess_best(self) -> None:
+        """Measure the best model against its parent, on the pool where the trials are; what fails is a warning."""
+        scored = [trial for trial in self._list_trials() if trial.score is not None]
+        if not scored:
+            return
+        best = min(scored, key=lambda trial: (trial.score or 0.0, trial.number))
+        params = self._params.make_trial(best.params, name_trial_model(self._sweep, best.number))
+        what = f"assessment of {_describe(best)}"
+        self._log.info("%s, the best", what)
+        for n_tries in range(1, self._runner.max_tries + 1):
+            flow_run_id = self._start(params, what, n_tries, best.number, assess=True)
+            while (sight := self._runner.look(flow_run_id, params, assess=True)).state == "running":
+                time.sleep(self._runner.poll_s)
+            if sight.state == "completed":
+                return
+            self._log.warning("%s: %s", what, first_line(RuntimeError(sight.message)))
+            if sight.state != "died":
+                return
+
+    def _start(self, params: FinetuneParams, what: str, n_tries: int, number: int, *, assess: bool) -> str | None:
+        # The database may have been made anew on a server that remembers the runs of the old one.
+        key = f"{self._study} of {self._sweep.created_at.isoformat()}, {what}, try {n_tries}"
+        tags = ["sweep", f"sweep:{label(self._sweep)}", f"trial:{number}"]
+        name = f"{label(self._sweep)} {what}"
+        return self._runner.start(params, name=name, key=key, tags=tags, assess=assess)
 
     def _step(self, storage: BaseStorage) -> bool:
         """See how every open trial is and fill the places that are free; return whether the sweep is done."""
@@ -150,11 +179,7 @@ class _Work:
         what = _describe(trial)
         if not is_new:
             self._log.warning("%s: its process died, so it is started again: %s", what, sight.message)
-        # The database may have been made anew on a server that remembers the runs of the old one.
-        key = f"{self._study} of {self._sweep.created_at.isoformat()}, trial {trial.number}, try {trial.n_tries + 1}"
-        name = f"{label(self._sweep)} {what}"
-        tags = ["sweep", f"sweep:{label(self._sweep)}", f"trial:{trial.number}"]
-        flow_run_id = self._runner.start(params, name=name, key=key, tags=tags)
+        flow_run_id = self._start(params, what, trial.n_tries + 1, trial.number, assess=False)
         with session_scope(self._url) as session:
             sweeps.start_trial(session, self._id, trial.number, flow_run_id)
         self._log.info("started %s", what)

@@ -43,10 +43,12 @@ class Runner(Protocol):
     def check(self) -> None:
         """ServiceError where nothing would run."""
 
-    def start(self, params: FinetuneParams, *, name: str, key: str, tags: list[str]) -> str | None:
+    def start(
+        self, params: FinetuneParams, *, name: str, key: str, tags: list[str], assess: bool = False
+    ) -> str | None:
         """Start a training, or find the one of this key; return its flow run."""
 
-    def look(self, flow_run_id: str | None, params: FinetuneParams) -> Sight:
+    def look(self, flow_run_id: str | None, params: FinetuneParams, *, assess: bool = False) -> Sight:
         """See how a training is that was started."""
 
 
@@ -59,13 +61,13 @@ class HereRunner:
     def check(self) -> None:
         """Nothing is needed."""
 
-    def start(self, params: FinetuneParams, *, name: str, key: str, tags: list[str]) -> None:
+    def start(self, params: FinetuneParams, *, name: str, key: str, tags: list[str], assess: bool = False) -> None:
         """Leave the training to the first look."""
 
-    def look(self, flow_run_id: str | None, params: FinetuneParams) -> Sight:  # noqa: ARG002
+    def look(self, flow_run_id: str | None, params: FinetuneParams, *, assess: bool = False) -> Sight:  # noqa: ARG002
         """Train now. What breaks the machine rather than the trial ends the sweep, which goes on when run again."""
         try:
-            finetune(params)
+            finetune(params, assess=assess)
         except ServiceError:
             raise
         except (HeoError, RuntimeError, ValueError, MemoryError) as exc:
@@ -91,12 +93,12 @@ class PoolRunner:
                 f"trials cannot run on the work pool {pool}: {problem}; run 'heo up', or set runner=here"
             )
 
-    def start(self, params: FinetuneParams, *, name: str, key: str, tags: list[str]) -> str:
+    def start(self, params: FinetuneParams, *, name: str, key: str, tags: list[str], assess: bool = False) -> str:
         """Make a flow run, or find the one of this key."""
         run: Any = _ask(
             lambda: run_deployment(
                 DEPLOYMENT,
-                parameters={"params": params.model_dump(mode="json")},
+                parameters={"params": params.model_dump(mode="json"), "assess": assess},
                 flow_run_name=name,
                 tags=tags,
                 idempotency_key=key,
@@ -105,7 +107,7 @@ class PoolRunner:
         )
         return str(run.id)
 
-    def look(self, flow_run_id: str | None, params: FinetuneParams) -> Sight:  # noqa: ARG002
+    def look(self, flow_run_id: str | None, params: FinetuneParams, *, assess: bool = False) -> Sight:  # noqa: ARG002
         """See the state of a flow run."""
         run = None if flow_run_id is None else _read_flow_run(flow_run_id)
         if run is None or run.state is None:

@@ -483,6 +483,10 @@ class SweepParams(Params):
         "pool",
         description="pool: each trial is a run of the deployment finetune; here: one after another in this process",
     )
+    assess: bool = Field(
+        default=True,
+        description="measure the best model against its parent once all trials have ended: softening and forgetting",
+    )
     seed: NonNegativeInt = Field(0, description="seed of the draws, and of the order of a grid")
     retry_failed: bool = Field(
         default=False, description="train trials again that failed, for example for want of memory or disk"

@@ -261,17 +261,23 @@ def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: p
 
 def make_params(**fields: object) -> SweepParams:
     base = {"dataset": "small", "strategy": "naive", "max_num_epochs": 1, "dtype": "float32"}
-    return SweepParams.model_validate({"base": base} | fields)
+    return SweepParams.model_validate({"base": base, "assess": False} | fields)
 
 
 def test_a_grid_trained_here_is_exhausted_ranked_and_found_again_and_a_failed_trial_is_a_row(
-    home: Path, database_url: str
+    home: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from deploy.cli.main import app
     from flows.sweep import sweep
 
-    params = make_params(name="grid", space={"batch_size": [4, 100_000], "seed": [0]}, sampler="grid", runner="here")
+    assessed: list[int] = []  # an assessment takes longer than all else here, and has tests of its own
+    monkeypatch.setattr("flows.finetune.assess_model", assessed.append)
+    space = {"batch_size": [4, 100_000], "seed": [0]}
+    params = make_params(name="grid", space=space, sampler="grid", runner="here", assess=True)
     sweep_id = sweep(params)
+    assert assessed == [
+        model_id for (model_id,) in query(database_url, "select model_version_id from sweep_ranking where rank = 1")
+    ]
     rows = """
         select (params ->> 'batch_size')::int, state, failure, score is null, model_version_id is null from sweep_trial
     """
