@@ -56,9 +56,11 @@ class EpochLogger(tools.MetricsLogger):  # type: ignore[misc]
         return Path(self.path).stat().st_size
 
     def cut(self, size: int) -> None:
-        """Forget what was written after the kept epoch."""
-        if Path(self.path).exists():
-            os.truncate(self.path, size)
+        """Forget what was written after the kept epoch: in a new file, so that who follows the old one can tell."""
+        path = Path(self.path)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(path.read_bytes()[:size])
+        partial.replace(path)
 
 
 class EpochCheckpoints:

@@ -79,9 +79,10 @@ def run_training(
         while running:
             running = process.poll() is None
             for epoch in results.read_new():
-                _check_loss(epoch, epochs.get(0))
-                epochs[epoch.epoch] = epoch
-                on_epoch(epoch)
+                if epochs.get(epoch.epoch) != epoch:
+                    _check_loss(epoch, epochs.get(0))
+                    epochs[epoch.epoch] = epoch
+                    on_epoch(epoch)
             if running:
                 time.sleep(_POLL_S)
     log_tail = _read_tail(log_path)

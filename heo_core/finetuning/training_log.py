@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,12 @@ def compute_score(forces_mae_ev_per_ang: float | None, energy_mae_ev_per_atom: f
 class TrainingLog:
     """Follows a results file while it is written; `read_new` returns the epochs that have come since the last call.
 
-    A training that goes on cuts the file back to its last kept epoch: what was read beyond that is read again.
+    A training that goes on puts a shorter file in the place of the old one (see `EpochLogger.cut`): it is then read
+    from its beginning, and epochs that were returned before are returned again.
     """
 
     path: Path
+    _file: int | None = None
     _offset: int = 0
     _losses: dict[int, list[float]] = field(default_factory=dict)
     _replay: dict[str, Any] | None = None
@@ -42,6 +45,9 @@ class TrainingLog:
         """Return new epochs in order. A line that is not yet complete waits for the next call."""
         try:
             with self.path.open("rb") as stream:
+                file = os.fstat(stream.fileno()).st_ino
+                if file != self._file:
+                    self._file, self._offset, self._losses, self._replay = file, 0, {}, None
                 stream.seek(self._offset)
                 complete, newline, _ = stream.read().rpartition(b"\n")
         except FileNotFoundError:

@@ -58,11 +58,12 @@ def prepare(folder: Path, params: FinetuneParams, n_train: int = 6) -> None:
 
 
 def train(folder: Path, params: FinetuneParams) -> list[EpochMetrics]:
-    """Train to the end; return the epochs that were heard of."""
-    heard: list[EpochMetrics] = []
+    """Train to the end; return the epochs."""
     prepare(folder, params)
-    run_training(params, foundation=folder / "foundation.model", folder=folder, device="cpu", on_epoch=heard.append)
-    return heard
+    result = run_training(
+        params, foundation=folder / "foundation.model", folder=folder, device="cpu", on_epoch=lambda _: None
+    )
+    return list(result.epochs)
 
 
 def test_structures_that_the_foundation_cannot_take_are_left_out_and_counted() -> None:
@@ -212,6 +213,20 @@ def test_the_log_is_followed_line_by_line_and_half_a_line_waits(tmp_path: Path) 
     assert log.read_new() == []
 
 
+def test_a_log_that_was_cut_is_read_again_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    batch = json.dumps({"mode": "opt", "loss": 5.0, "epoch": 0}) + "\n"
+    path.write_text(evaluation() + batch)
+    log = TrainingLog(path)
+    assert [epoch.epoch for epoch in log.read_new()] == [0]
+    # A new file with the kept line, which by the time of the next look is longer than the old one.
+    (tmp_path / "new").write_text(evaluation() + batch.replace("5.0", "1.0") * 3 + evaluation(epoch=0))
+    (tmp_path / "new").replace(path)
+    again = log.read_new()
+    assert [epoch.epoch for epoch in again] == [0, 1]
+    assert again[1].train_loss == 1.0
+
+
 def test_the_replayed_cells_head_is_told_from_the_finetuned_one(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_text(evaluation(epoch=0, head="pt_head", rmse_f=0.7) + evaluation(epoch=0, rmse_f=0.4))
@@ -302,10 +317,10 @@ def test_a_training_killed_at_three_moments_ends_with_the_weights_of_one_that_wa
         (tmp_path / "trainer.log").unlink()
     kept = {path.name for path in checkpoints.iterdir()}
     assert "epoch-2.pt" in kept
-    heard = train(tmp_path, KILLED)
+    went_on = train(tmp_path, KILLED)
     epochs, weights = undisturbed
-    assert [epoch.epoch for epoch in heard] == [0, 1, 2, 3, 4]
-    for again, once in zip(heard, epochs, strict=True):
+    assert [epoch.epoch for epoch in went_on] == [0, 1, 2, 3, 4]
+    for again, once in zip(went_on, epochs, strict=True):
         assert replace(again, seconds=None) == replace(once, seconds=None)
     model = torch.load(tmp_path / "finetuned.model", weights_only=False, map_location="cpu")
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
