@@ -364,7 +364,7 @@ def worker(finetune_deployment: PrefectApi, home: Path, prefect_api_url: str) ->
     psutil.wait_procs(family, timeout=20)
 
 
-def wait_for[T](look: Callable[[], T], patience_s: float = 180.0) -> T:
+def wait_for[T](look: Callable[[], T], patience_s: float = 300.0) -> T:
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if seen := look():
@@ -382,6 +382,7 @@ def find_process(worker: psutil.Process, flow_run_id: str) -> psutil.Process | N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_sweep_that_was_killed_joins_its_trials_and_starts_a_killed_one_again(
     home: Path, worker: psutil.Process, finetune_deployment: PrefectApi, database_url: str, prefect_api_url: str
 ) -> None:
