@@ -15,9 +15,9 @@ from heo_core.errors import InputError
 from heo_core.records import Array, ModelFile, Prediction, Structure
 
 # Weight of the squared shifts, against the sum of squared atomic fractions: an element that stands in one or two
-# structures must not be fitted to their last digit. On 903 real rows of 45 elements, 1e-3 to 1e-1 served held-out rows
-# alike.
-RIDGE = 1e-2
+# structures must not be fitted to their last digit. Fitted to 904 real rows, the energies of 387 held-out ones had an
+# RMSE of 132 meV/atom without it, 130 with 1e-3, 122 with 1e-2, 113 with 1e-1 and 120 with 1.
+RIDGE = 1e-1
 
 
 def estimate_e0s(

@@ -37,7 +37,7 @@ def test_a_composition_linear_error_is_found_to_its_digits() -> None:
     structures = [
         replace(s, energy_ev=-5.0 * s.n_atoms + sum(shifts[symbol] for symbol in s.species))
         for s in make_compositions()
-    ] * 200
+    ] * 2000
     predictions = [Prediction(-5.0 * s.n_atoms, None) for s in structures]
     found = estimate_e0s(structures, predictions, {"Mg": 1.0, "Ni": 2.0, "O": 3.0, "Zn": 4.0})
     assert found == pytest.approx({"Mg": 1.3, "Ni": 1.8, "O": 3.05, "Zn": 4.0}, abs=2e-3)
