@@ -79,7 +79,7 @@ CHECKS: tuple[Check, ...] = (
         "energy_offset_removed_rmse_ev_per_atom",
         "share",
         0.25,
-        "energy RMSE on simple oxides, offset removed,",
+        "offset-removed energy RMSE on simple oxides",
         "meV/atom",
         1000.0,
     ),
@@ -153,8 +153,9 @@ def describe_limit(check: Check) -> str:
         return f"{SOFT_SLOPE:g} or more, or at most {check.limit:g} below the parent's"
     if check.rule == "share":
         return f"at most {100 * check.limit:g} % above the parent's"
-    points = " points" if check.unit == "%" else f" {check.unit}"
-    return f"at most {check.limit * check.factor:g}{points} above the parent's"
+    size = f"{check.limit * check.factor:g}"
+    unit = f"percentage point{'' if size == '1' else 's'}" if check.unit == "%" else check.unit
+    return f"at most {size} {unit} above the parent's"
 
 
 def describe(outcome: Outcome) -> str:
@@ -163,18 +164,16 @@ def describe(outcome: Outcome) -> str:
     if outcome.parent is None or outcome.child is None or outcome.difference is None:
         msg = f"the {check.subject} has no numbers to describe"
         raise ValueError(msg)
-    low, high = outcome.ci_low or 0.0, outcome.ci_high or 0.0
+    spec = "+.3f" if check.rule == "slope" else "+.3g"
+    difference, low, high = (
+        "unknown" if value is None else f"{value * check.factor:{spec}}".replace("-", "\N{MINUS SIGN}")
+        for value in (outcome.difference, outcome.ci_low, outcome.ci_high)
+    )
+    paired = f"paired difference {difference}, 95 % CI {low} to {high}); limit: {describe_limit(check)}."
     if check.rule == "slope":
-        return (
-            f"Softer: the softening slope off equilibrium is {outcome.child:.3f}, the parent's {outcome.parent:.3f} "
-            f"(1 is right; paired difference {outcome.difference:+.3f}, 95 % CI {low:+.3f} to {high:+.3f}); "
-            f"limit: {describe_limit(check)}."
-        )
+        slopes = f"{outcome.child:.3f}, the parent's {outcome.parent:.3f}"
+        return f"Softer: the {check.subject} is {slopes} (1 is right; {paired}"
     word = "Softer" if check.code == "softer" else "Forgets"
     word = "Worse off equilibrium" if check.kind == "off-equilibrium" else word
     before, after = (f"{value * check.factor:.3g}" for value in (outcome.parent, outcome.child))
-    ends = f"{low * check.factor:+.3g} to {high * check.factor:+.3g}"
-    return (
-        f"{word}: the {check.subject.rstrip(',')} went from {before} to {after} {check.unit} "
-        f"(paired difference {outcome.difference * check.factor:+.3g}, 95 % CI {ends}); limit: {describe_limit(check)}."
-    )
+    return f"{word}: the {check.subject} went from {before} to {after} {check.unit} ({paired}"

@@ -71,13 +71,13 @@ def _labels(data: ReportData) -> list[str]:
 def _find_assessed(data: ReportData) -> Iterator[Caution]:
     """Limits of softening and forgetting that are passed, against the baseline here and as stored with each model."""
     stored = [(str(m["label"]), text) for m in data.models.to_dict("records") for text in list_warnings(m["warnings"])]
-    live = {
+    live = [
         (candidate, describe(outcome))
         for candidate in data.candidates
         for outcome in find_outcomes(data, candidate)
         if outcome.is_beyond
-    }
-    for label, text in dict.fromkeys([*stored, *sorted(live)]):
+    ]
+    for label, text in dict.fromkeys([*stored, *live]):
         verdict, _, rest = text.partition(": ")
         code, title = _VERDICTS.get(verdict, ("softer", verdict.lower()))
         # One that was found against another parent than the baseline here stands as it was stored.

@@ -62,7 +62,7 @@ _HEADLINES: dict[str, tuple[str, ...]] = {
         "forces_softening_slope",
         "energy_offset_removed_rmse_ev_per_atom",
     ),
-    "forgetting-holdout": ("forces_rmse_ev_per_ang",),
+    "forgetting-holdout": ("forces_rmse_ev_per_ang", "energy_offset_removed_rmse_ev_per_atom"),
     "equation-of-state": ("equilibrium_volume_mae_fraction", "bulk_modulus_mae_fraction"),
     "rattle-relax": ("convergence_rate", "success_at_100", "displacement_rmsd_mean_ang"),
     "substitution-relax": ("convergence_rate", "success_at_100", "reference_energy_mean_ev_per_atom"),

@@ -77,6 +77,15 @@ def make_child(dataset_id: int, tmp_path: Path) -> Callable[[str, Callable[[torc
     return make
 
 
+def assess(model_version_id: int) -> None:
+    """Run the task as the finetuning does: inside a flow."""
+    from prefect import flow
+
+    from flows.assess import assess_model
+
+    flow(lambda: assess_model(model_version_id), name="assess")()
+
+
 def soften(module: torch.nn.Module) -> None:
     module.scale_shift.scale *= 0.7
 
@@ -99,12 +108,11 @@ def get_warnings(url: str, model_version_id: int) -> list[str]:
 def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessment_computes_nothing(
     make_child: Callable, database_url: str, home: Path
 ) -> None:
-    from flows.assess import assess_model
     from flows.evaluate import evaluate
     from flows.report import report
 
     child_id = make_child("scaled", soften)
-    assess_model(child_id)
+    assess(child_id)
     warnings = get_warnings(database_url, child_id)
     assert any(warning.startswith("Softer: the softening slope off equilibrium is 0.") for warning in warnings)
     slopes = dict(
@@ -143,7 +151,7 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
 
     tables = ("evaluation", "prediction", "metric", "comparison", "volume_curve", "benchmark")
     rows = {table: query(database_url, f"select ctid, xmin from {table} order by 1") for table in tables}
-    assess_model(child_id)
+    assess(child_id)
     evaluate(
         EvaluationParams(
             models=("heo-mini", "scaled"), dataset="small", benchmarks=("energy-forces", "off-equilibrium")
@@ -160,10 +168,8 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
 
 
 def test_a_child_with_shaken_weights_has_forgotten(make_child: Callable, database_url: str, home: Path) -> None:
-    from flows.assess import assess_model
-
     child_id = make_child("shaken", forget)
-    assess_model(child_id)
+    assess(child_id)
     warnings = get_warnings(database_url, child_id)
     assert any(warning.startswith("Forgets: the force RMSE on simple oxides went from") for warning in warnings)
 
@@ -172,7 +178,6 @@ def test_a_child_that_is_its_parent_is_not_marked_and_a_failing_benchmark_is_a_r
     make_child: Callable, database_url: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import flows.benchmarks
-    from flows.assess import assess_model
 
     child_id = make_child("same", lambda module: module.scale_shift.scale.mul_(1 + 1e-9))
     compute = flows.benchmarks.equation_of_state.compute_metrics
@@ -181,23 +186,22 @@ def test_a_child_that_is_its_parent_is_not_marked_and_a_failing_benchmark_is_a_r
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(flows.benchmarks.equation_of_state, "compute_metrics", fail)
-    assess_model(child_id)
+    assess(child_id)
     assert get_warnings(database_url, child_id) == [
         "Not measured: equation-of-state failed, so the limits on it were not checked."
     ]
     failed = query(database_url, "select state, failure from evaluation where state <> 'completed'")
     assert failed == [("failed", "RuntimeError: out of memory")]
     monkeypatch.setattr(flows.benchmarks.equation_of_state, "compute_metrics", compute)
-    assess_model(child_id)
+    assess(child_id)
     assert get_warnings(database_url, child_id) == []
 
 
 def test_a_model_without_parent_and_dataset_is_measured_and_never_marked(home: Path, database_url: str) -> None:
-    from flows.assess import assess_model
     from flows.registry import register_model
 
     model_id = register_model("heo-mini", load_settings())
-    assess_model(model_id)
+    assess(model_id)
     assert query(database_url, "select count(*) from evaluation where state = 'completed'") == [(3,)]
     assert get_warnings(database_url, model_id) == []
 

@@ -54,11 +54,11 @@ def test_nothing_is_decided_without_numbers_or_interval(check):
 def test_sentences_name_both_values_the_interval_and_the_limit():
     text = describe(make(SLOPE, 0.945, 0.635, -0.35, -0.28))
     assert text.startswith("Softer: the softening slope off equilibrium is 0.635, the parent's 0.945")
-    assert "95 % CI -0.350 to -0.280" in text
+    assert "95 % CI −0.350 to −0.280" in text
     assert text.endswith("limit: 0.9 or more, or at most 0.02 below the parent's.")
     text = describe(make(HOLDOUT, 0.1, 0.2, 0.05, 0.15))
     assert text == (
         "Forgets: the force RMSE on simple oxides went from 100 to 200 meV/Å (paired difference +100, "
         "95 % CI +50 to +150); limit: at most 25 % above the parent's."
     )
-    assert describe_limit(VOLUME) == "at most 1 points above the parent's"
+    assert describe_limit(VOLUME) == "at most 1 percentage point above the parent's"
