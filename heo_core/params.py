@@ -315,10 +315,10 @@ class ReplayParams(Params):
         description="what to replay: train (rattled and strained copies of the training split), or NAME or "
         "NAME@VERSION of a dataset, whose training split is taken as it is",
     )
-    labels: Literal["foundation", "own"] = Field(
-        "foundation",
-        description="foundation: labelled by the foundation model itself, so nothing is downloaded; own: the labels of "
-        "the dataset named above",
+    labels: Literal["anchored", "foundation", "own"] = Field(
+        "anchored",
+        description="anchored: the foundation model's own, corrected by its error at the row that a copy was made "
+        "from; foundation: its own as they are (also where a dataset is replayed); own: the labels of that dataset",
     )
     n_cells: PositiveInt = Field(700, description="how many cells to replay, at most")
     rattle_ang: NonNegativeFloat = Field(

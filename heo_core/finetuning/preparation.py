@@ -113,13 +113,14 @@ def _choose_replay(
     options, rng = params.replay, np.random.default_rng(params.seed)
     cells = make_replay_cells(training_set.train if options.structures == "train" else replayable, options, rng)
     n_asked, energies = len(cells), True
-    if options.labels == "foundation":
-        cells = label_cells(cells, potential, options)
-    else:
-        cells = [cell for cell in cells if cell.forces_ev_per_ang is not None and not potential.find_obstacle(cell)]
+    if options.labels == "own":
+        own = [cell.structure for cell in cells]
+        labelled = [s for s in own if s.forces_ev_per_ang is not None and not potential.find_obstacle(s)]
         # Energies of another source are on another scale than those that the model is to learn.
-        energies = {cell.functional for cell in cells} == {structure.functional for structure in training_set.train}
-    if not cells:
+        energies = {s.functional for s in labelled} == {s.functional for s in training_set.train}
+    else:
+        labelled = label_cells(cells, potential, options)
+    if not labelled:
         raise InputError(
             f"none of the {n_asked} cells to replay can be used: see replay.structures={options.structures!r}, "
             f"replay.labels={options.labels!r} and replay.max_force_ev_per_ang={options.max_force_ev_per_ang:g}"
@@ -129,8 +130,8 @@ def _choose_replay(
     facts = {
         "structures": options.structures,
         "labels": options.labels,
-        "n_cells": len(cells),
-        "n_left_out": n_asked - len(cells),
+        "n_cells": len(labelled),
+        "n_left_out": n_asked - len(labelled),
         "energies": energies,
     }
-    return to_labelled_atoms(cells, weight=options.weight, stress_weight=weight, energies=energies), facts
+    return to_labelled_atoms(labelled, weight=options.weight, stress_weight=weight, energies=energies), facts

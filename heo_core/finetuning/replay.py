@@ -2,27 +2,48 @@
 
 Curated rows are relaxed end points: from them alone a model learns that forces are small. Copies of the same rows,
 rattled and strained and labelled by the foundation model itself, tell it what it knew already of larger ones.
+
+Bare labels of the foundation contradict the dataset, though: the two disagree on where the minimum is, and the copies
+pull it back. So the labels of a copy are *anchored*: to what the foundation says of the copy is added what it gets
+wrong at the curated row itself, the force error as a constant and the energy error as the potential that belongs to it,
+
+    F(x0 + u) = F_model(x0 + u) + [F_row(x0) - F_model(x0)]
+    E(x0 + u) = E_model(x0 + u) + [E_row(x0) - E_model(x0)] - [F_row(x0) - F_model(x0)] · u,
+
+which moves the minimum to the row's and leaves the curvature, the stiffness, to the foundation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from heo_core.models import Potential
 from heo_core.params import ReplayParams
-from heo_core.records import Structure
+from heo_core.records import Array, Prediction, Structure
 from heo_core.structures.perturb import rattle, remove_labels, strain
 
 # A copy draws its rattle between this part of the largest one and all of it.
 _SMALLEST_RATTLE = 0.25
 
 
+@dataclass(frozen=True, eq=False)
+class ReplayCell:
+    """A cell to replay. A copy has the curated row that it was made from, and by how much its atoms were rattled.
+
+    displacement: (n_atoms, 3), Å, from where the strain alone would have put the atoms.
+    """
+
+    structure: Structure
+    row: Structure | None = None
+    displacement: Array | None = None
+
+
 def make_replay_cells(
     structures: Sequence[Structure], params: ReplayParams, rng: np.random.Generator
-) -> list[Structure]:
+) -> list[ReplayCell]:
     """Return the cells to replay: at most n_cells of the structures, in a random order.
 
     Where params.structures is train, they are rattled and strained copies without labels, of a structure several times
@@ -30,35 +51,66 @@ def make_replay_cells(
     """
     order = rng.permutation(len(structures))
     if params.structures != "train":
-        return [structures[i] for i in order[: params.n_cells]]
+        return [ReplayCell(structures[i]) for i in order[: params.n_cells]]
     return [
-        _move(structures[order[k % len(order)]], k, params, rng) for k in range(params.n_cells if len(order) else 0)
+        _copy(structures[order[k % len(order)]], k, params, rng) for k in range(params.n_cells if len(order) else 0)
     ]
 
 
-def _move(structure: Structure, number: int, params: ReplayParams, rng: np.random.Generator) -> Structure:
+def _copy(row: Structure, number: int, params: ReplayParams, rng: np.random.Generator) -> ReplayCell:
     tensor = rng.uniform(-params.strain, params.strain, size=(3, 3))
-    tensor = np.triu(tensor) + np.triu(tensor, k=1).T
-    sigma = params.rattle_ang * rng.uniform(_SMALLEST_RATTLE, 1.0)
-    moved = rattle(strain(structure, tensor), sigma, rng)
-    return replace(moved, immutable_id=f"{structure.immutable_id}/replay-{number}")
+    strained = strain(row, np.triu(tensor) + np.triu(tensor, k=1).T)
+    moved = rattle(strained, params.rattle_ang * rng.uniform(_SMALLEST_RATTLE, 1.0), rng)
+    named = replace(moved, immutable_id=f"{row.immutable_id}/replay-{number}")
+    return ReplayCell(named, row, moved.positions - strained.positions)
 
 
-def label_cells(cells: Sequence[Structure], potential: Potential, params: ReplayParams) -> list[Structure]:
-    """Cells with energy, forces and stress of the potential; those with too large forces or a failure are left out."""
-    return list(_label(cells, potential, params))
+def label_cells(cells: Sequence[ReplayCell], potential: Potential, params: ReplayParams) -> list[Structure]:
+    """Cells with energy (eV), forces (eV/Å) and stress (eV/Å³, not anchored) of the potential.
+
+    Left out are those that it fails on and those with a force above params.max_force_ev_per_ang.
+    """
+    predictions = potential.predict([cell.structure for cell in cells])
+    if params.labels == "anchored":
+        rows = {id(cell.row): cell.row for cell in cells if cell.row is not None}
+        at_rows = dict(zip(rows, potential.predict(list(rows.values())), strict=True))
+        predictions = [
+            _anchor(cell, prediction, at_rows[id(cell.row)]) if cell.row is not None else prediction
+            for cell, prediction in zip(cells, predictions, strict=True)
+        ]
+    kind = "anchored" if params.labels == "anchored" and params.structures == "train" else "foundation's"
+    functional = f"{potential.reference} ({kind} labels)"
+    return list(_label(cells, predictions, functional, params.max_force_ev_per_ang))
 
 
-def _label(cells: Sequence[Structure], potential: Potential, params: ReplayParams) -> Iterator[Structure]:
-    for cell, prediction in zip(cells, potential.predict(cells), strict=True):
+def _anchor(cell: ReplayCell, prediction: Prediction, at_row: Prediction) -> Prediction:
+    """Correct what the model says of a copy by its error at the row."""
+    row = cell.row
+    if row is None or row.energy_ev is None or row.forces_ev_per_ang is None or cell.displacement is None:
+        return prediction
+    values = (prediction.energy_ev, prediction.forces_ev_per_ang, at_row.energy_ev, at_row.forces_ev_per_ang)
+    energy, forces, energy_at_row, forces_at_row = values
+    if energy is None or forces is None or energy_at_row is None or forces_at_row is None:
+        return Prediction(None, None, failure=prediction.failure or at_row.failure)
+    missing = row.forces_ev_per_ang - forces_at_row
+    work = float(np.sum(missing * cell.displacement))
+    return replace(
+        prediction, energy_ev=energy + row.energy_ev - energy_at_row - work, forces_ev_per_ang=forces + missing
+    )
+
+
+def _label(
+    cells: Sequence[ReplayCell], predictions: Sequence[Prediction], functional: str, max_force_ev_per_ang: float
+) -> Iterator[Structure]:
+    for cell, prediction in zip(cells, predictions, strict=True):
         forces = prediction.forces_ev_per_ang
         if prediction.failure is not None or forces is None:
             continue
-        if np.linalg.norm(forces, axis=1).max() <= params.max_force_ev_per_ang:
+        if np.linalg.norm(forces, axis=1).max() <= max_force_ev_per_ang:
             yield replace(
-                remove_labels(cell),
+                remove_labels(cell.structure),
                 source="replay",
-                functional=f"{potential.reference} (pseudolabels)",
+                functional=functional,
                 energy_ev=prediction.energy_ev,
                 forces_ev_per_ang=forces,
                 stress_ev_per_ang3=prediction.stress_ev_per_ang3,

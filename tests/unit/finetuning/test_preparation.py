@@ -13,9 +13,9 @@ from test_finetuning import make_structures
 from heo_core.errors import InputError
 from heo_core.finetuning.e0s import average_e0s, estimate_e0s, write_with_e0s
 from heo_core.finetuning.preparation import prepare_training
-from heo_core.finetuning.replay import label_cells, make_replay_cells
+from heo_core.finetuning.replay import ReplayCell, label_cells, make_replay_cells
 from heo_core.finetuning.training_set import make_training_set
-from heo_core.models import describe, inspect_file, load_model, resolve_model
+from heo_core.models import Potential, describe, inspect_file, load_model, resolve_model
 from heo_core.params import FinetuneParams, ReplayParams
 from heo_core.records import Prediction, Structure
 
@@ -76,32 +76,61 @@ def test_copies_to_replay_depend_on_the_seed_alone_and_stay_within_their_bounds(
     structures, params = make_structures(3), ReplayParams(n_cells=7, rattle_ang=0.1, strain=0.03)
     cells = make_replay_cells(structures, params, np.random.default_rng(5))
     again = make_replay_cells(structures, params, np.random.default_rng(5))
-    assert [c.content_hash for c in cells] == [c.content_hash for c in again]
-    assert len({c.content_hash for c in cells}) == 7
+    assert [c.structure.content_hash for c in cells] == [c.structure.content_hash for c in again]
+    assert len({c.structure.content_hash for c in cells}) == 7
     for cell in cells:
-        assert (cell.energy_ev, cell.forces_ev_per_ang) == (None, None)
-        tensor = np.linalg.solve(4.2 * np.eye(3), cell.lattice) - np.eye(3)
+        assert (cell.structure.energy_ev, cell.structure.forces_ev_per_ang) == (None, None)
+        tensor = np.linalg.solve(4.2 * np.eye(3), cell.structure.lattice) - np.eye(3)
         assert np.abs(tensor).max() <= 0.03
         np.testing.assert_allclose(tensor, tensor.T, atol=1e-12)
+        moved = cell.row.positions @ (np.eye(3) + tensor) + cell.displacement
+        np.testing.assert_allclose(moved, cell.structure.positions, atol=1e-12)
 
 
 def test_a_dataset_is_replayed_as_it_is_and_no_further_than_it_goes() -> None:
     structures = make_structures(3)
     params = ReplayParams(structures="others", n_cells=10)
     cells = make_replay_cells(structures, params, np.random.default_rng(0))
-    assert sorted(c.immutable_id for c in cells) == sorted(s.immutable_id for s in structures)
+    assert sorted(c.structure.immutable_id for c in cells) == sorted(s.immutable_id for s in structures)
 
 
-def test_replayed_cells_carry_the_foundations_own_labels_and_no_exploded_one() -> None:
-    potential = load_model(resolve_model("heo-mini"), device="cpu", dtype="float64")
+@pytest.fixture(scope="module")
+def potential() -> Potential:
+    return load_model(resolve_model("heo-mini"), device="cpu", dtype="float64")
+
+
+def test_replayed_cells_carry_the_foundations_own_labels_and_no_exploded_one(potential: Potential) -> None:
     good, other = make_structures(1)[0], make_structures(1, cation="Pu")[0]
     crowded = replace(good, positions=good.positions * 0.5)
-    (labelled,) = label_cells([good, other, crowded], potential, ReplayParams(max_force_ev_per_ang=5.0))
+    params = ReplayParams(structures="others", labels="foundation", max_force_ev_per_ang=5.0)
+    (labelled,) = label_cells([ReplayCell(s) for s in (good, other, crowded)], potential, params)
     (prediction,) = potential.predict([good])
     assert labelled.energy_ev == prediction.energy_ev
     np.testing.assert_array_equal(labelled.forces_ev_per_ang, prediction.forces_ev_per_ang)
     assert labelled.stress_ev_per_ang3 is not None
-    assert labelled.functional == "heo-mini (pseudolabels)"
+    assert labelled.functional == "heo-mini (foundation's labels)"
+
+
+def test_an_anchored_copy_that_was_not_moved_has_the_labels_of_its_row(potential: Potential) -> None:
+    row = make_structures(1)[0]
+    params = ReplayParams(n_cells=1, rattle_ang=0, strain=0)
+    (labelled,) = label_cells(make_replay_cells([row], params, np.random.default_rng(0)), potential, params)
+    assert labelled.energy_ev == pytest.approx(row.energy_ev)
+    np.testing.assert_allclose(labelled.forces_ev_per_ang, row.forces_ev_per_ang, atol=1e-9)
+
+
+def test_anchored_forces_are_the_slope_of_anchored_energies(potential: Potential) -> None:
+    row, params = make_structures(1)[0], ReplayParams(n_cells=1, strain=0)
+    direction = np.random.default_rng(3).normal(size=row.positions.shape)
+    step = 1e-4
+
+    def label(distance: float) -> Structure:
+        displacement = distance * direction
+        cell = ReplayCell(replace(row, positions=row.positions + displacement), row, displacement)
+        return label_cells([cell], potential, params)[0]
+
+    slope = (label(0.05 + step).energy_ev - label(0.05 - step).energy_ev) / (2 * step)
+    assert -np.sum(label(0.05).forces_ev_per_ang * direction) == pytest.approx(slope, rel=1e-4)
 
 
 def test_replayed_cells_stand_beside_the_dataset_on_one_energy_scale(tmp_path: Path) -> None:
