@@ -171,7 +171,7 @@ class _Work:
         sight = Sight("died") if is_new else self._runner.look(trial.flow_run_id, params)
         if sight.state == "running":
             return False
-        if sight.state != "died":
+        if sight.state != "died" or (not is_new and self._find_result(trial, has_model=True)):
             return self._end(trial, sight, storage)
         if trial.n_tries >= self._runner.max_tries and not is_new:
             reason = f"its process died {trial.n_tries} times: {sight.message or 'no reason given'}"
@@ -185,12 +185,16 @@ class _Work:
         self._log.info("started %s", what)
         return False
 
+    def _find_result(self, trial: SweepTrial, *, has_model: bool = False) -> sweeps.TrialResult | None:
+        name = name_trial_model(self._sweep, trial.number)
+        with session_scope(self._url) as session:
+            found = sweeps.find_result(session, name=name, dataset_id=self._sweep.dataset_id, values=trial.params)
+        return None if has_model and (found is None or found.model_version_id is None) else found
+
     def _end(self, trial: SweepTrial, sight: Sight, storage: BaseStorage) -> bool:
         """Store how a trial has ended, then tell Optuna."""
-        name = name_trial_model(self._sweep, trial.number)
-        score = None
+        result, score = self._find_result(trial), None
         with session_scope(self._url) as session:
-            result = sweeps.find_result(session, name=name, dataset_id=self._sweep.dataset_id, values=trial.params)
             if result is not None and result.model_version_id is not None:
                 # What went wrong after the training, in the assessment for instance, leaves the score as it is.
                 score = result.score if result.score is not None and math.isfinite(result.score) else None
