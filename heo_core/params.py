@@ -320,7 +320,13 @@ class ReplayParams(Params):
         description="anchored: the foundation model's own, corrected by its error at the row that a copy was made "
         "from; foundation: its own as they are (also where a dataset is replayed); own: the labels of that dataset",
     )
-    n_cells: PositiveInt = Field(700, description="how many cells to replay, at most")
+    n_cells: PositiveInt = Field(1000, description="how many cells to replay, at most")
+    shuffled_fraction: NonNegativeFloat = Field(
+        0.6,
+        le=1,
+        description="share of the copies whose cations also change places at random: far from any row, they carry the "
+        "foundation's labels as they are",
+    )
     rattle_ang: NonNegativeFloat = Field(
         0.12,
         description="largest standard deviation of the atoms' displacements per direction in the copies, Å; each copy "

@@ -11,6 +11,9 @@ wrong at the curated row itself, the force error as a constant and the energy er
     E(x0 + u) = E_model(x0 + u) + [E_row(x0) - E_model(x0)] - [F_row(x0) - F_model(x0)] · u,
 
 which moves the minimum to the row's and leaves the curvature, the stiffness, to the foundation.
+
+Other copies have their cations shuffled: a random decoration of the same sites, where no row says anything and the
+foundation's labels stand as they are. They hold the model elsewhere.
 """
 
 from __future__ import annotations
@@ -52,17 +55,25 @@ def make_replay_cells(
     order = rng.permutation(len(structures))
     if params.structures != "train":
         return [ReplayCell(structures[i]) for i in order[: params.n_cells]]
-    return [
-        _copy(structures[order[k % len(order)]], k, params, rng) for k in range(params.n_cells if len(order) else 0)
-    ]
+    n_copies = params.n_cells if len(order) else 0
+    n_shuffled = round(params.shuffled_fraction * n_copies)
+    return [_copy(structures[order[k % len(order)]], k, params, rng, shuffled=k < n_shuffled) for k in range(n_copies)]
 
 
-def _copy(row: Structure, number: int, params: ReplayParams, rng: np.random.Generator) -> ReplayCell:
+def _copy(row: Structure, number: int, params: ReplayParams, rng: np.random.Generator, *, shuffled: bool) -> ReplayCell:
     tensor = rng.uniform(-params.strain, params.strain, size=(3, 3))
     strained = strain(row, np.triu(tensor) + np.triu(tensor, k=1).T)
     moved = rattle(strained, params.rattle_ang * rng.uniform(_SMALLEST_RATTLE, 1.0), rng)
     named = replace(moved, immutable_id=f"{row.immutable_id}/replay-{number}")
+    if shuffled:
+        return ReplayCell(replace(named, species=_shuffle_cations(row.species, rng)))
     return ReplayCell(named, row, moved.positions - strained.positions)
+
+
+def _shuffle_cations(species: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
+    """Let the cations change places; what is oxygen stays."""
+    cations = iter(rng.permutation([symbol for symbol in species if symbol != "O"]))
+    return tuple(symbol if symbol == "O" else str(next(cations)) for symbol in species)
 
 
 def label_cells(cells: Sequence[ReplayCell], potential: Potential, params: ReplayParams) -> list[Structure]:

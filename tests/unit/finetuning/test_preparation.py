@@ -73,7 +73,7 @@ def test_written_e0s_shift_energies_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_copies_to_replay_depend_on_the_seed_alone_and_stay_within_their_bounds() -> None:
-    structures, params = make_structures(3), ReplayParams(n_cells=7, rattle_ang=0.1, strain=0.03)
+    structures, params = make_structures(3), ReplayParams(n_cells=7, rattle_ang=0.1, strain=0.03, shuffled_fraction=0)
     cells = make_replay_cells(structures, params, np.random.default_rng(5))
     again = make_replay_cells(structures, params, np.random.default_rng(5))
     assert [c.structure.content_hash for c in cells] == [c.structure.content_hash for c in again]
@@ -85,6 +85,17 @@ def test_copies_to_replay_depend_on_the_seed_alone_and_stay_within_their_bounds(
         np.testing.assert_allclose(tensor, tensor.T, atol=1e-12)
         moved = cell.row.positions @ (np.eye(3) + tensor) + cell.displacement
         np.testing.assert_allclose(moved, cell.structure.positions, atol=1e-12)
+
+
+def test_shuffled_copies_keep_their_oxygen_and_composition_and_have_no_row_to_be_anchored_to() -> None:
+    structures, params = make_structures(3), ReplayParams(n_cells=10, shuffled_fraction=0.4)
+    cells = make_replay_cells(structures, params, np.random.default_rng(1))
+    shuffled = [cell for cell in cells if cell.row is None]
+    assert len(shuffled) == 4
+    for cell in shuffled:
+        assert sorted(cell.structure.species) == sorted(structures[0].species)
+        assert cell.structure.species[4:] == ("O",) * 4
+    assert any(cell.structure.species != structures[0].species for cell in shuffled)
 
 
 def test_a_dataset_is_replayed_as_it_is_and_no_further_than_it_goes() -> None:
@@ -113,14 +124,14 @@ def test_replayed_cells_carry_the_foundations_own_labels_and_no_exploded_one(pot
 
 def test_an_anchored_copy_that_was_not_moved_has_the_labels_of_its_row(potential: Potential) -> None:
     row = make_structures(1)[0]
-    params = ReplayParams(n_cells=1, rattle_ang=0, strain=0)
+    params = ReplayParams(n_cells=1, rattle_ang=0, strain=0, shuffled_fraction=0)
     (labelled,) = label_cells(make_replay_cells([row], params, np.random.default_rng(0)), potential, params)
     assert labelled.energy_ev == pytest.approx(row.energy_ev)
     np.testing.assert_allclose(labelled.forces_ev_per_ang, row.forces_ev_per_ang, atol=1e-9)
 
 
 def test_anchored_forces_are_the_slope_of_anchored_energies(potential: Potential) -> None:
-    row, params = make_structures(1)[0], ReplayParams(n_cells=1, strain=0)
+    row, params = make_structures(1)[0], ReplayParams(n_cells=1, strain=0, shuffled_fraction=0)
     direction = np.random.default_rng(3).normal(size=row.positions.shape)
     step = 1e-4
 
