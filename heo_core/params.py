@@ -320,7 +320,9 @@ class ReplayParams(Params):
         description="anchored: the foundation model's own, corrected by its error at the row that a copy was made "
         "from; foundation: its own as they are (also where a dataset is replayed); own: the labels of that dataset",
     )
-    n_cells: PositiveInt = Field(1000, description="how many cells to replay, at most")
+    n_cells: PositiveInt | None = Field(
+        None, description="how many cells to replay, at most; empty: as many as there are structures to train on"
+    )
     shuffled_fraction: NonNegativeFloat = Field(
         0.6,
         le=1,

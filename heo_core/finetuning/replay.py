@@ -47,7 +47,7 @@ class ReplayCell:
 def make_replay_cells(
     structures: Sequence[Structure], params: ReplayParams, rng: np.random.Generator
 ) -> list[ReplayCell]:
-    """Return the cells to replay: at most n_cells of the structures, in a random order.
+    """Return the cells to replay: at most params.n_cells of the structures (by default all), in a random order.
 
     Where params.structures is train, they are rattled and strained copies without labels, of a structure several times
     where n_cells asks for more than there are; otherwise the structures as they are.
@@ -55,7 +55,7 @@ def make_replay_cells(
     order = rng.permutation(len(structures))
     if params.structures != "train":
         return [ReplayCell(structures[i]) for i in order[: params.n_cells]]
-    n_copies = params.n_cells if len(order) else 0
+    n_copies = (params.n_cells or len(order)) if len(order) else 0
     n_shuffled = round(params.shuffled_fraction * n_copies)
     return [_copy(structures[order[k % len(order)]], k, params, rng, shuffled=k < n_shuffled) for k in range(n_copies)]
 

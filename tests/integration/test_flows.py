@@ -224,7 +224,7 @@ def test_elements_that_the_foundation_does_not_know_are_left_out_and_counted(
         where 'Po' = any(species) and split <> 'test'
         """,
     )
-    finetune(FinetuneParams(dataset="small", max_num_epochs=1))
+    finetune(FinetuneParams(dataset="small", strategy="naive", max_num_epochs=1, dtype="float32"), assess=False)
     assert expected > 0
     assert query(database_url, "select left_out, state from training_run") == [
         ({"unknown_element": expected}, "completed")
@@ -235,7 +235,7 @@ def start_finetuning(params: FinetuneParams, home: Path, prefect_api_url: str) -
     """Start a finetuning in a process of its own, as a worker does."""
     code = (
         "from flows.finetune import finetune; from heo_core.params import FinetuneParams;"
-        f"finetune(FinetuneParams.model_validate_json({params.model_dump_json()!r}))"
+        f"finetune(FinetuneParams.model_validate_json({params.model_dump_json()!r}), assess=False)"
     )
     environment = {**os.environ, "PREFECT_API_URL": prefect_api_url, "PREFECT_HOME": str(home / "prefect")}
     return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
@@ -279,7 +279,7 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_one_model(
         else:
             assert (state, failure) == ("running", None)
 
-    model_version_id = finetune(params)
+    model_version_id = finetune(params, assess=False)
     assert finetune(params) == model_version_id
     assert query(database_url, "select state, n_resumes > 0, count(*) over () from training_run") == [
         ("completed", True, 1)
@@ -331,7 +331,7 @@ def test_the_same_training_started_twice_is_done_once(
     params = FinetuneParams(dataset="small", strategy="naive", max_num_epochs=1, dtype="float32")
     process = start_finetuning(params, home, prefect_api_url)
     wait_for_epoch(database_url, 0)
-    model_version_id = finetune(params)
+    model_version_id = finetune(params, assess=False)
     assert process.wait() == 0
     assert query(database_url, "select id from model_version where training_run_id is not null") == [
         (model_version_id,)
