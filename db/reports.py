@@ -119,6 +119,10 @@ def _load_evaluations(session: Session, model_ids: Sequence[int]) -> _Evaluation
         .order_by(Benchmark.kind, Benchmark.name, Benchmark.version.desc(), Evaluation.id)
     )
     pairs = [(evaluation, benchmark) for evaluation, benchmark in session.execute(query)]
+    # Whoever was evaluated first: figures and tables show the models in the order of the report.
+    place = {model_id: i for i, model_id in enumerate(model_ids)}
+    order = list(dict.fromkeys(benchmark.id for _, benchmark in pairs))
+    pairs.sort(key=lambda pair: (order.index(pair[1].id), place[pair[0].model_version_id]))
     newest: dict[str, int] = {}
     for _, benchmark in pairs:
         newest.setdefault(benchmark.name, benchmark.id)

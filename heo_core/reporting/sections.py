@@ -363,7 +363,7 @@ def _make_outcome_cell(outcome: Outcome) -> Cell:
     if outcome.ci_low is None or outcome.ci_high is None:
         return Cell(format_number(difference, choose_decimals(abs(difference)), signed=True), order=difference)
     low, high = (bound * outcome.check.factor for bound in (outcome.ci_low, outcome.ci_high))
-    decimals = choose_decimals((high - low) / 2)
+    decimals = min(3, choose_decimals((high - low) / 2))
     ends = " to ".join(format_number(bound, decimals, signed=True) for bound in (low, high))
     return Cell(format_number(difference, decimals, signed=True), ends, difference)
 

@@ -38,6 +38,16 @@ def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: p
     get_engine(database_url).dispose()
 
 
+@pytest.fixture(autouse=True)
+def _fewer_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the first cells of each reference set, nine of them an oxide: enough for intervals, and quick."""
+    import flows.benchmarks
+    from heo_core.evaluation.reference_sets import load_reference_set
+
+    n = {"off-equilibrium": 40, "holdout": 40, "equation-of-state": 9 * 8}
+    monkeypatch.setattr(flows.benchmarks, "load_reference_set", lambda name: load_reference_set(name)[: n[name]])
+
+
 @pytest.fixture
 def dataset_id(home: Path, tmp_path: Path) -> int:
     """A dataset of the sample's smallest cells, with copies off equilibrium that nobody has labelled."""
@@ -143,11 +153,11 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
         where of_child.model_version_id = %d and of_parent.model_version_id <> %d and child.failure is null
     """
     found = query(database_url, curves % (child_id, child_id))
-    assert len(found) >= 15
+    assert len(found) >= 5
     for volumes, moduli in found:
         assert volumes == pytest.approx(1, rel=1e-6)
         assert moduli == pytest.approx(0.7, rel=1e-5)
-    assert query(database_url, "select count(*) from prediction where stress_rmse_ev_per_ang3 is not null")[0][0] > 300
+    assert query(database_url, "select count(*) from prediction where stress_rmse_ev_per_ang3 is not null") == [(160,)]
 
     tables = ("evaluation", "prediction", "metric", "comparison", "volume_curve", "benchmark")
     rows = {table: query(database_url, f"select ctid, xmin from {table} order by 1") for table in tables}

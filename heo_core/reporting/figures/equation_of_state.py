@@ -12,7 +12,7 @@ from heo_core.reporting.palette import INK, get_style, plain
 
 def plot_volume_curve(points: pd.DataFrame, styles: Styles, material: str) -> go.Figure:
     """E(V) - E(V of the reference) of one material: the reference as black points, a line a model."""
-    figure = make_figure("Volume (Å³/atom)", "E − E at the reference's volume (meV/atom)")
+    figure = make_figure("Volume (Å³/atom)", "E(V) − E(V of labels) (meV/atom)")
     rows = points[points["material"] == material]
     for label, own in by_label(rows):
         curve = own.sort_values("volume_ang3_per_atom")
