@@ -62,7 +62,7 @@ def write_with_e0s(model: ModelFile, e0s: Mapping[str, float], path: Path) -> No
     import torch
     from ase.data import chemical_symbols
 
-    from heo_core.models.mace import load_module
+    from heo_core.models.mace import load_module, quiet
 
     module = load_module(model, "cpu")
     energies = module.atomic_energies_fn.atomic_energies
@@ -70,7 +70,8 @@ def write_with_e0s(model: ModelFile, e0s: Mapping[str, float], path: Path) -> No
         # The last axis is the elements'; before it there may be one of output heads.
         energies[..., index] = e0s[chemical_symbols[int(number)]]
     partial = path.with_suffix(".partial")
-    torch.save(module, partial)
+    with quiet():
+        torch.save(module, partial)
     partial.replace(path)
 
 

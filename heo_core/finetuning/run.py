@@ -97,12 +97,15 @@ def run_training(
 
 
 def clear_training(folder: Path, best_epoch: int) -> None:
-    """Remove what a finished training needs no more: all but the checkpoints of its best and its last epoch."""
+    """Remove what a finished training needs no more; the checkpoints of its best and of its last epoch stay."""
     for path in folder.iterdir():
         if path.name != "checkpoints":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in (folder / "checkpoints").iterdir():
-        if path.name not in {f"epoch-{best_epoch - 1}.pt", STATE_FILE}:
+    checkpoints = folder / "checkpoints"
+    # Under its old name the next run of the same parameters, on a new database say, would go on from it.
+    (checkpoints / STATE_FILE).replace(checkpoints / "last.pt")
+    for path in checkpoints.iterdir():
+        if path.name not in {f"epoch-{best_epoch - 1}.pt", "last.pt"}:
             path.unlink()
 
 

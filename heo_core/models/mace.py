@@ -30,7 +30,7 @@ from heo_core.records import ModelFile, Prediction, Structure
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep to itself what mace-torch, e3nn and torch say about their own use of each other."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
@@ -39,7 +39,7 @@ def _quiet() -> Iterator[None]:
 
 
 # It prints that an optional accelerator is absent.
-with _quiet(), contextlib.redirect_stdout(io.StringIO()):
+with quiet(), contextlib.redirect_stdout(io.StringIO()):
     import mace  # first: with it torch reads e3nn's constants
     from mace.calculators import MACECalculator
     from mace.calculators.foundations_models import download_mace_mp_checkpoint, local_model_path, mace_mp_urls
@@ -314,7 +314,7 @@ def _read(path: Path) -> bytes:
 
 def _build_module(content: bytes, path: Path, device: str) -> Any:
     try:
-        with _quiet():
+        with quiet():
             module = read_archive(content, device=device)
     except (zipfile.BadZipFile, UnsafeModelError) as exc:
         raise ModelError(f"{path} is not a MACE model: {exc}") from exc

@@ -325,7 +325,7 @@ def test_a_training_killed_at_three_moments_ends_with_the_weights_of_one_that_wa
     model = torch.load(tmp_path / "finetuned.model", weights_only=False, map_location="cpu")
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
     clear_training(tmp_path, 2)
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"epoch-1.pt", "state.pt"}
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"epoch-1.pt", "last.pt"}
 
 
 @pytest.mark.slow
