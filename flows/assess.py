@@ -59,11 +59,13 @@ def assess_model(model_version_id: int) -> None:
             compared.setdefault(params.kind, pair)
     if model.parent_id is None:
         return
-    warnings = [describe(outcome) for outcome in _judge(compared) if outcome.is_beyond]
-    unknown = [kind for kind in dict.fromkeys(check.kind for check in CHECKS) if kind not in compared]
+    outcomes = _judge(compared)
+    warnings = [describe(outcome) for outcome in outcomes if outcome.is_beyond]
+    failed = [kind for kind in dict.fromkeys(check.kind for check in CHECKS) if kind not in compared]
+    unknown = [*failed, *(outcome.check.subject for outcome in outcomes if not outcome.is_known)]
     if unknown:
         # Silence would read as a clean bill.
-        warnings.append(f"Not measured: {', '.join(unknown)} failed, so the limits on it were not checked.")
+        warnings.append(f"Not measured: there is no number of {', '.join(unknown)}, so its limit was not checked.")
     with session_scope(url) as session:
         models.set_warnings(session, model_version_id, warnings)
     logger = get_run_logger()

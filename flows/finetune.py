@@ -94,6 +94,7 @@ class _Run:
             {
                 "recipe": self.recipe,
                 "E0s": params.E0s,
+                "stress_weight": params.stress_weight,
                 "patience": params.patience,
                 "replay": params.replay.model_dump(mode="json") if params.strategy == "replay" else None,
                 "replayed": replayed.content_hash if replayed else None,
@@ -102,7 +103,9 @@ class _Run:
                 "foundation": foundation.sha256,
             }
         )
-        self.folder = settings.work / "training" / self.key[:16]
+        # The state of one kind of kernels is nothing to go on from for another.
+        self.folder = settings.work / "training" / f"{self.key[:16]}-{self.acceleration}"
+        self.code_version = describe_code()
 
     def train_and_register(self) -> int:
         """Train, and store the model; what goes wrong on the way is stored with the run."""
@@ -153,7 +156,7 @@ class _Run:
                 params=self.params.model_dump(mode="json"),
                 params_hash=self.params.compute_hash(),
                 mace_arguments=self.recipe,
-                device=describe_device(self.device),
+                device=describe_device(self.device, self.acceleration),
                 versions=list_package_versions(),
                 flow_run_id=flow_run.get_id(),
             )
@@ -166,7 +169,7 @@ class _Run:
         )
         preparation = prepare_training(
             training_set,
-            self._load("train", self.replayed) if self.replayed else [],
+            self._load_replayable(),
             self.params,
             foundation=self.foundation_file,
             folder=self.folder,
@@ -199,6 +202,13 @@ class _Run:
         with session_scope(self.url) as session:
             return list(datasets.load_split(session, (dataset or self.dataset).id, split).values())
 
+    def _load_replayable(self) -> list[Structure]:
+        """Structures of the replayed dataset, without the formulas that this one validates and tests with."""
+        if self.replayed is None:
+            return []
+        held_out = {s.formula_reduced for split in ("validation", "test") for s in self._load(split)}
+        return [s for s in self._load("train", self.replayed) if s.formula_reduced not in held_out]
+
     def _train(self, run_id: int) -> TrainingResult:
         """Train, with every epoch in Postgres and in Prefect's UI as soon as it is done."""
         progress = ProgressReporter("training-progress", "epochs trained", self.params.max_num_epochs)
@@ -213,7 +223,7 @@ class _Run:
             forces, energy = 1000 * epoch.forces_rmse_ev_per_ang, 1000 * epoch.energy_rmse_ev_per_atom
             progress.update(epoch.epoch, f"validation RMSE {forces:.1f} meV/Å, {energy:.1f} meV/atom{best}")
 
-        return run_training(
+        result = run_training(
             self.params,
             foundation=self.folder / "foundation.model",
             folder=self.folder,
@@ -221,6 +231,8 @@ class _Run:
             on_epoch=store_epoch,
             acceleration=self.acceleration,
         )
+        progress.finish(result.epochs[-1].epoch, f"stopped by {result.stop_reason}; epoch {result.best_epoch} is kept")
+        return result
 
     def _forget(self) -> None:
         """Remove the checkpoints of a training that diverged."""
@@ -244,9 +256,9 @@ class _Run:
             "licence": self.dataset.licence if is_scratch else self.foundation.licence,
             "params": self.params.model_dump(mode="json"),
             "params_hash": self.params.compute_hash(),
-            "code_version": describe_code(),
+            "code_version": self.code_version,
             "package_versions": list_package_versions(),
-            "device": describe_device(self.device),
+            "device": describe_device(self.device, self.acceleration),
             "train_s": sum(epoch.seconds or 0.0 for epoch in result.epochs),
             "e0s": facts["e0s"],
             "dtype": facts["dtype"],

@@ -15,8 +15,10 @@ _PACKAGES = ("heo", "mace-torch", "torch", "e3nn", "torch-sim-atomistic", "numpy
 
 @cache
 def describe_code() -> str:
-    """Version of heo and, in a checkout, its commit; `+` marks changes that are in no commit."""
+    """Version of heo and, in a checkout, its commit; `+` marks changed files that git tracks."""
     git = ("git", "-C", str(CHECKOUT))
+    if not (CHECKOUT / ".git").exists():
+        return version("heo")
     try:
         commit = _run(*git, "rev-parse", "--short=12", "HEAD")
         changed = "+" if _run(*git, "status", "--porcelain", "--untracked-files=no") else ""
@@ -30,13 +32,14 @@ def list_package_versions() -> dict[str, str]:
     return {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()}
 
 
-def describe_device(device: str) -> str:
-    """Return cpu with its number of threads, or cuda with the name of the GPU."""
+def describe_device(device: str, acceleration: str) -> str:
+    """Return cpu with its number of threads, or cuda with the name of the GPU and the kernels other than e3nn's."""
     if device == "cpu":
         return f"cpu ({os.environ.get('OMP_NUM_THREADS') or os.cpu_count()} threads)"
     import torch
 
-    return f"{device} ({torch.cuda.get_device_name()})"
+    kernels = "" if acceleration == "none" else f", {acceleration}"
+    return f"{device} ({torch.cuda.get_device_name()}{kernels})"
 
 
 def _run(*command: str) -> str:

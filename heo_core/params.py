@@ -370,7 +370,7 @@ class FinetuneParams(Params):
     foundation: str = Field(
         "heo-mini",
         description="heo-mini (bundled), mace-mp:small|medium|large, another published model, file:PATH, or "
-        "NAME@VERSION of a registered model; strategy scratch starts from none and takes from it the elements alone",
+        "NAME@VERSION of a registered model; strategy scratch takes nothing from it",
     )
     name: Name | None = Field(None, description="name of the new model; empty: FOUNDATION-DATASET")
     strategy: Strategy = Field(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from heo_core.errors import InputError
+from heo_core.finetuning.whole_file import replacing
 from heo_core.records import Array, ModelFile, Prediction, Structure
 
 # Weight of the squared shifts, against the sum of squared atomic fractions: an element that stands in one or two
@@ -69,10 +70,8 @@ def write_with_e0s(model: ModelFile, e0s: Mapping[str, float], path: Path) -> No
     for index, number in enumerate(module.atomic_numbers):
         # The last axis is the elements'; before it there may be one of output heads.
         energies[..., index] = e0s[chemical_symbols[int(number)]]
-    partial = path.with_suffix(".partial")
-    with quiet():
+    with quiet(), replacing(path) as partial:
         torch.save(module, partial)
-    partial.replace(path)
 
 
 def _fit(structures: Sequence[Structure], targets: Array, *, ridge: float) -> tuple[list[str], list[float]]:

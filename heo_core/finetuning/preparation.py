@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 from ase import Atoms
 
 from heo_core.artifacts import compute_sha256
+from heo_core.curation.rows import SOURCE_ORDER
 from heo_core.errors import InputError
 from heo_core.finetuning.e0s import average_e0s, estimate_e0s, write_with_e0s
-from heo_core.finetuning.replay import label_cells, make_replay_cells
+from heo_core.finetuning.replay import ReplayCell, label_cells, make_replay_cells
 from heo_core.finetuning.strategy import compute_stress_weight, uses_two_heads
 from heo_core.finetuning.training_set import TrainingSet, to_labelled_atoms, write_extxyz
+from heo_core.finetuning.whole_file import replacing
 from heo_core.models import Potential, describe, load_model
 from heo_core.params import FinetuneParams
 from heo_core.records import ModelFile, Structure
@@ -32,7 +34,7 @@ class Preparation:
     """What the training starts from.
 
     foundation: the model file, with the E0s of the run. e0s: eV by element; empty where MACE fits them (scratch).
-    replay: what is replayed (structures, labels, n_cells, n_left_out); None for another strategy.
+    replay: what is replayed (structures, labels, n_cells, n_left_out, n_with_energies); None for another strategy.
     """
 
     foundation: Path
@@ -69,6 +71,10 @@ def prepare_training(
         potential = load_model(_to_model_file(path, foundation), device=device, dtype=params.dtype or "float64")
         cells, replay = _choose_replay(training_set, replayable, params, potential)
         if uses_two_heads(params):
+            if len(cells) < 2:
+                raise InputError(
+                    "replay.multiheads_finetuning needs two cells or more: one watches their head; 1 is left"
+                )
             n_validation = max(1, round(_REPLAY_VALIDATION * len(cells)))
             write_extxyz(folder / "replay.extxyz", cells[n_validation:])
             write_extxyz(folder / "replay-validation.extxyz", cells[:n_validation])
@@ -77,9 +83,8 @@ def prepare_training(
     write_extxyz(folder / "train.extxyz", train)
     write_extxyz(folder / "validation.extxyz", _to_cells(training_set.validation, params))
     preparation = Preparation(path, e0s, replay)
-    partial = done.with_suffix(".partial")
-    partial.write_text(json.dumps({key: value for key, value in asdict(preparation).items() if key != "foundation"}))
-    partial.replace(done)
+    with replacing(done) as partial:
+        partial.write_text(json.dumps({"e0s": e0s, "replay": replay}))
     return preparation
 
 
@@ -112,26 +117,44 @@ def _choose_replay(
     """Cells to replay, and what there is to say of them."""
     options, rng = params.replay, np.random.default_rng(params.seed)
     cells = make_replay_cells(training_set.train if options.structures == "train" else replayable, options, rng)
-    n_asked, energies = len(cells), True
+    # On the scale of the dataset's energies are those of its own rows, and the foundation's once its E0s fit them.
     if options.labels == "own":
-        own = [cell.structure for cell in cells]
-        labelled = [s for s in own if s.forces_ev_per_ang is not None and not potential.find_obstacle(s)]
-        # Energies of another source are on another scale than those that the model is to learn.
-        energies = {s.functional for s in labelled} == {s.functional for s in training_set.train}
+        own = _take_own_labels(cells, potential, options.max_force_ev_per_ang)
+        groups = [(own, {s.functional for s in own} <= {s.functional for s in training_set.train})]
     else:
-        labelled = label_cells(cells, potential, options)
+        anchored = [cell for cell in cells if cell.row is not None and options.labels == "anchored"]
+        others = [cell for cell in cells if cell.row is None or options.labels != "anchored"]
+        groups = [
+            (label_cells(anchored, potential, options), True),
+            (label_cells(others, potential, options), params.E0s == "estimated"),
+        ]
+    labelled = [structure for group, _ in groups for structure in group]
     if not labelled:
         raise InputError(
-            f"none of the {n_asked} cells to replay can be used: see replay.structures={options.structures!r}, "
+            f"none of the {len(cells)} cells to replay can be used: see replay.structures={options.structures!r}, "
             f"replay.labels={options.labels!r} and replay.max_force_ev_per_ang={options.max_force_ev_per_ang:g}"
         )
     run = compute_stress_weight(params)
-    weight = options.stress_weight / run if run else 1.0
+    weights = {"weight": options.weight, "stress_weight": options.stress_weight / run if run else 1.0}
     facts = {
         "structures": options.structures,
         "labels": options.labels,
         "n_cells": len(labelled),
-        "n_left_out": n_asked - len(labelled),
-        "energies": energies,
+        "n_left_out": len(cells) - len(labelled),
+        "n_with_energies": sum(len(group) for group, energies in groups if energies),
     }
-    return to_labelled_atoms(labelled, weight=options.weight, stress_weight=weight, energies=energies), facts
+    atoms = [cell for group, energies in groups for cell in to_labelled_atoms(group, energies=energies, **weights)]
+    return atoms, facts
+
+
+def _take_own_labels(cells: Sequence[ReplayCell], potential: Potential, max_force_ev_per_ang: float) -> list[Structure]:
+    """Structures with labels of their own that the model can take; a stress that cannot be trusted is left out."""
+    usable = [
+        cell.structure
+        for cell in cells
+        if cell.structure.energy_ev is not None
+        and cell.structure.fmax_ev_per_ang is not None
+        and cell.structure.fmax_ev_per_ang <= max_force_ev_per_ang
+        and not potential.find_obstacle(cell.structure)
+    ]
+    return [replace(s, stress_ev_per_ang3=None) if s.source in SOURCE_ORDER else s for s in usable]

@@ -21,6 +21,7 @@ import torch
 from mace import tools
 
 from heo_core.finetuning.training_log import FINETUNED_HEAD, STATE_FILE, STOPPED_FILE, compute_score
+from heo_core.finetuning.whole_file import replacing
 
 
 class PatienceExhaustedError(Exception):
@@ -51,16 +52,18 @@ class EpochLogger(tools.MetricsLogger):  # type: ignore[misc]
                 self._evaluated_at = now
         super().log(d)
 
-    def read_size(self) -> int:
-        """Bytes of the lines written so far."""
-        return Path(self.path).stat().st_size
+    def sync(self) -> int:
+        """Bring the lines written so far to the disk; return their bytes."""
+        with Path(self.path).open("rb") as stream:
+            os.fsync(stream.fileno())
+            return os.fstat(stream.fileno()).st_size
 
     def cut(self, size: int) -> None:
         """Forget what was written after the kept epoch: in a new file, so that who follows the old one can tell."""
         path = Path(self.path)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(path.read_bytes()[:size])
-        partial.replace(path)
+        kept = path.read_bytes()[:size]
+        with replacing(path) as partial:
+            partial.write_bytes(kept)
 
 
 class EpochCheckpoints:
@@ -104,7 +107,7 @@ class EpochCheckpoints:
             "random": torch.get_rng_state(),
             "best": self.best,
             "epochs_without_gain": self._epochs_without_gain,
-            "log_bytes": self._logger.read_size(),
+            "log_bytes": self._logger.sync(),
         }
         _write(kept, self._folder / STATE_FILE)
         if self.is_exhausted:
@@ -166,10 +169,5 @@ def make_loop(folder: Path) -> Callable[..., None]:
 
 def _write(value: Any, path: Path) -> None:
     """Write a checkpoint in one step: a kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        torch.save(value, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    with replacing(path) as partial:
+        torch.save(value, partial)

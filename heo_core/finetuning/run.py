@@ -80,7 +80,7 @@ def run_training(
             running = process.poll() is None
             for epoch in results.read_new():
                 if epochs.get(epoch.epoch) != epoch:
-                    _check_loss(epoch, epochs.get(0))
+                    _check_loss(epoch, epochs.get(0), log_path)
                     epochs[epoch.epoch] = epoch
                     on_epoch(epoch)
             if running:
@@ -142,17 +142,18 @@ def _trainer(arguments: list[str], log_path: Path) -> Iterator[subprocess.Popen[
             process.stdin.close()
 
 
-def _check_loss(epoch: EpochMetrics, before: EpochMetrics | None) -> None:
+def _check_loss(epoch: EpochMetrics, before: EpochMetrics | None, log_path: Path) -> None:
     losses = (epoch.validation_loss, epoch.train_loss if epoch.train_loss is not None else 0.0)
     if not all(math.isfinite(loss) for loss in losses):
         raise DivergedError(
             f"the loss is no longer a number at epoch {epoch.epoch} (validation {losses[0]}, training {losses[1]}): "
-            "try a smaller lr"
+            f"try a smaller lr; the end of its log:\n{_read_tail(log_path)}"
         )
     if before is not None and epoch.validation_loss > DIVERGED_FACTOR * before.validation_loss:
         raise DivergedError(
             f"the training diverges: after epoch {epoch.epoch} the validation loss is {epoch.validation_loss:.4g}, "
-            f"before training it was {before.validation_loss:.4g}: try a smaller lr"
+            f"before training it was {before.validation_loss:.4g}: try a smaller lr; the end of "
+            f"its log:\n{_read_tail(log_path)}"
         )
 
 

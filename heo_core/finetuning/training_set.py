@@ -11,6 +11,7 @@ from ase import Atoms
 
 from heo_core.curation.rows import SOURCE_ORDER
 from heo_core.errors import InputError
+from heo_core.finetuning.whole_file import replacing
 from heo_core.params import FinetuneParams
 from heo_core.records import ModelFile, Structure
 
@@ -79,9 +80,8 @@ def _check_stress(structures: Sequence[Structure], weight: float) -> None:
 
 def write_extxyz(path: Path, cells: Sequence[Atoms]) -> None:
     """Write cells in one step: a kill leaves the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    ase.io.write(partial, list(cells), format="extxyz")
-    partial.replace(path)
+    with replacing(path) as partial:
+        ase.io.write(partial, list(cells), format="extxyz")
 
 
 def to_labelled_atoms(

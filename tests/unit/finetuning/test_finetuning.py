@@ -23,7 +23,7 @@ from heo_core.finetuning.run import clear_training, run_training
 from heo_core.finetuning.strategy import LR, SMALL_MODEL_LR, choose_acceleration, choose_lr, make_mace_arguments
 from heo_core.finetuning.training_log import TrainingLog, compute_score
 from heo_core.finetuning.training_set import make_training_set, to_labelled_atoms, write_extxyz
-from heo_core.models import inspect_file, load_model, resolve_model
+from heo_core.models import describe, inspect_file, load_model, resolve_model
 from heo_core.params import FinetuneParams, ReplayParams
 from heo_core.records import EpochMetrics, Structure
 
@@ -315,11 +315,14 @@ def test_a_training_killed_at_three_moments_ends_with_the_weights_of_one_that_wa
         kill(psutil.Process(process.pid) if victim == "parent" else trainer, trainer)
         process.wait()
         (tmp_path / "trainer.log").unlink()
-    kept = {path.name for path in checkpoints.iterdir()}
+    kept = {path.name: path.stat().st_mtime_ns for path in checkpoints.glob("epoch-*.pt")}
     assert "epoch-2.pt" in kept
     went_on = train(tmp_path, KILLED)
     epochs, weights = undisturbed
     assert [epoch.epoch for epoch in went_on] == [0, 1, 2, 3, 4]
+    # It did go on: what was finished was not done again. (Of the last one the state may not have been kept.)
+    now = {path.name: path.stat().st_mtime_ns for path in checkpoints.glob("epoch-*.pt")}
+    assert all(now[name] == kept[name] for name in ("epoch-0.pt", "epoch-1.pt"))
     for again, once in zip(went_on, epochs, strict=True):
         assert replace(again, seconds=None) == replace(once, seconds=None)
     model = torch.load(tmp_path / "finetuned.model", weights_only=False, map_location="cpu")
@@ -379,7 +382,13 @@ def test_every_strategy_ends_with_a_model_of_one_head_that_computes(tmp_path: Pa
     if params.strategy == "freeze":
         parent = torch.load(FOUNDATION, weights_only=False, map_location="cpu").state_dict()
         frozen = [name for name in parent if name.startswith(("interactions", "node_embedding"))]
+        assert frozen
         assert all(torch.equal(parent[name], module.state_dict()[name]) for name in frozen)
+    if params.strategy != "scratch":
+        # The E0s that were fitted before the training are those of the finished model.
+        fitted = describe(inspect_file(tmp_path / "foundation.model"))["e0s"]
+        assert fitted != describe(resolve_model("heo-mini"))["e0s"]
+        assert describe(inspect_file(tmp_path / "finetuned.model"))["e0s"] == pytest.approx(fitted, abs=1e-5)
     potential = load_model(inspect_file(tmp_path / "finetuned.model"), device="cpu", dtype="float32")
     (prediction,) = potential.predict(make_structures(1))
     assert prediction.failure is None
