@@ -29,7 +29,7 @@ def _name_models(model_version_id: int) -> tuple[str, ...]:
 @flow(name="pipeline", flow_run_name="pipeline {curation.name}", description=__doc__)
 def heo_pipeline(
     curation: CurationParams = PipelineParams().curation,
-    finetuning: FinetuneParams = FinetuneParams(),
+    finetuning: FinetuneParams = PipelineParams().finetuning,
     evaluation: EvaluationParams = EvaluationParams(),
     reporting: ReportParams = PipelineParams().reporting,
 ) -> int:

@@ -758,6 +758,7 @@ class PipelineParams(Params):
         split=SplitParams(train=0.6, validation=0.15, test=0.25),
         map="pca",
     )
-    finetuning: FinetuneParams = FinetuneParams()
+    # Short, for a laptop.
+    finetuning: FinetuneParams = FinetuneParams(max_num_epochs=3)
     evaluation: EvaluationParams = EvaluationParams()
     reporting: ReportParams = ReportParams(name="pipeline")
