@@ -57,10 +57,10 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     axes.axvline(0, color="0.7", linewidth=1)
     axes.scatter(change[gain], change[cost], s=60, color="#0072B2", zorder=3)
     for name, row in change.iterrows():
-        axes.annotate(str(name), (row[gain], row[cost]), xytext=(7, 5), textcoords="offset points")
-    axes.set_xlabel(f"Change of the {gain.partition(',')[0]} (%), left is better")
-    axes.set_ylabel(f"Change of the {cost.partition(',')[0]} (%), down is better")
-    axes.margins(0.18)
+        axes.annotate(str(name), (row[gain], row[cost]), xytext=(0, 9), ha="center", textcoords="offset points")
+    axes.set_xlabel("Held-out force MAE, change (%), left is better")
+    axes.set_ylabel("Off-equilibrium force RMSE,\nchange (%), down is better")
+    axes.margins(0.2)
     figure.savefig(path, dpi=150)
 
 

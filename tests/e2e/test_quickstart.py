@@ -16,7 +16,8 @@ from psycopg import sql
 
 from deploy.services.process import marked_processes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# The assessment of the finetuned model included.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 TABLES = (
     "dataset",
