@@ -16,8 +16,7 @@ from psycopg import sql
 
 from deploy.services.process import marked_processes
 
-# The assessment of the finetuned model included.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TABLES = (
     "dataset",
