@@ -5,7 +5,7 @@ structure ─ descriptor
 training_run ─< epoch_metric                     training_run ─ model_version (parent: model_version)
 sweep ─< sweep_trial ─ training_run
 benchmark ─< benchmark_case >─ structure
-evaluation = model_version × benchmark ─< prediction | relaxation | volume_curve | metric
+evaluation = model_version × benchmark ─< prediction | relaxation | volume_curve | physics_check | metric | group_metric
 comparison = evaluation × evaluation             report
 """
 
@@ -435,11 +435,13 @@ class Benchmark(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(comment="KIND, or KIND:DATASET for one on a dataset's split")
+    name: Mapped[str] = mapped_column(
+        comment="KIND, KIND:DATASET for one on a dataset's split, or the name that its user gave it"
+    )
     version: Mapped[int] = mapped_column(Integer, comment="1, 2, ... for one name")
     key: Mapped[str] = mapped_column(comment="sha256 of parameters, structures and reference model")
     kind: Mapped[str] = mapped_column(
-        comment="energy-forces, off-equilibrium, rattle-relax, substitution-relax, forgetting-holdout, "
+        comment="energy-forces, off-equilibrium, rattle-relax, substitution-relax, physics, forgetting-holdout, "
         "equation-of-state"
     )
     params: Mapped[dict[str, Any]] = mapped_column(comment="EnergyForcesParams or what else the kind takes")
@@ -471,7 +473,14 @@ class Evaluation(Base):
 
     __tablename__ = "evaluation"
     __table_args__ = (
-        UniqueConstraint("model_version_id", "benchmark_id"),
+        Index(
+            "uq_evaluation_model_version_id_benchmark_id",
+            "model_version_id",
+            "benchmark_id",
+            unique=True,
+            postgresql_where=text("replaces_id is null"),
+        ),
+        UniqueConstraint("replaces_id"),
         _one_of("state", STATES, "state"),
         {"comment": "one model version on one benchmark version; done once, found again"},
     )
@@ -481,7 +490,15 @@ class Evaluation(Base):
     benchmark_id: Mapped[int] = mapped_column(ForeignKey(Benchmark.id), index=True)
     state: Mapped[str] = mapped_column(comment="running, completed or failed")
     failure: Mapped[str | None] = mapped_column(comment="why it is not complete")
+    replaces_id: Mapped[int | None] = mapped_column(
+        ForeignKey("evaluation.id", ondelete="SET NULL"),
+        comment="completed evaluation that is being run again; this one takes its place when it is complete",
+    )
     device: Mapped[str | None] = mapped_column(comment="cpu or cuda")
+    dtype: Mapped[str | None] = mapped_column(comment="precision that the model computed in: float32 or float64")
+    cautions: Mapped[list[str]] = mapped_column(
+        server_default="{}", comment="what must be known before its numbers are read, in sentences"
+    )
     flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it last")
     started_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="start of the last try")
     finished_at: Mapped[datetime | None] = mapped_column(comment="end of the last try")
@@ -565,6 +582,15 @@ class Relaxation(Base):
     volume_change_fraction: Mapped[float | None] = mapped_column(
         comment="final over target (or start) volume, minus one"
     )
+    rmsd_normalized: Mapped[float | None] = mapped_column(
+        comment="of pymatgen's StructureMatcher against the target, over (V/n_atoms)^(1/3); 1 where it finds no match"
+    )
+    symmetry_kept_1e2: Mapped[bool | None] = mapped_column(
+        comment="space group of the target at symprec 1e-2 Å; null where the target has no symmetry"
+    )
+    symmetry_kept_1e5: Mapped[bool | None] = mapped_column(
+        comment="space group of the target at symprec 1e-5 Å; null where the target has no symmetry"
+    )
     energy_above_unrattled_ev_per_atom: Mapped[float | None] = mapped_column(
         comment="above the same model's relaxed unrattled cell"
     )
@@ -587,6 +613,43 @@ class Metric(Base):
     ci_high: Mapped[float | None] = mapped_column(comment="upper end of the 95 % interval")
 
 
+class GroupMetric(Base):
+    """One number of an evaluation over one element, source or number of elements."""
+
+    __tablename__ = "group_metric"
+    __table_args__ = (
+        _one_of("grouping", ("element", "source", "n_elements"), "grouping"),
+        {"comment": "errors of an evaluation by element, source and number of elements"},
+    )
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
+    grouping: Mapped[str] = mapped_column(
+        primary_key=True, comment="element: energies of structures with it, forces on its atoms; source; n_elements"
+    )
+    group_name: Mapped[str] = mapped_column(primary_key=True, comment="for example Co, mp or 5")
+    name: Mapped[str] = mapped_column(primary_key=True, comment="metric.name")
+    value: Mapped[float | None] = mapped_column(comment="null where there is nothing to average")
+    unit: Mapped[str]
+    n: Mapped[int] = mapped_column(comment="structures behind the number")
+
+
+class PhysicsCheck(Base):
+    """One number of one check of a physics benchmark on one subject."""
+
+    __tablename__ = "physics_check"
+    __table_args__ = ({"comment": "what a physics benchmark found, one row a number; what failed says why"},)
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(
+        primary_key=True, comment="forces, stress, energy-drift, volume-curve or repulsion"
+    )
+    subject: Mapped[str] = mapped_column(primary_key=True, comment="cell, oxide or pair")
+    name: Mapped[str] = mapped_column(primary_key=True, comment="what was measured, defined in docs/metrics.md")
+    value: Mapped[float | None] = mapped_column(comment="null where failure says why")
+    unit: Mapped[str]
+    failure: Mapped[str | None] = mapped_column(comment="why there is no number")
+
+
 class Comparison(Base):
     """A paired difference of two models on one benchmark."""
 
@@ -603,6 +666,7 @@ class Comparison(Base):
     n: Mapped[int] = mapped_column(comment="structures behind the number")
     ci_low: Mapped[float | None] = mapped_column(comment="lower end of the 95 % interval")
     ci_high: Mapped[float | None] = mapped_column(comment="upper end of the 95 % interval")
+    caution: Mapped[str | None] = mapped_column(comment="why the difference says nothing: energies on two scales")
 
 
 class Report(Base):

@@ -174,6 +174,33 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class GroupMetric:
+    """One number of an evaluation over a part of its structures or atoms: one element, source or number of elements.
+
+    grouping: "element", "source" or "n_elements". value and n as in `Metric`.
+    """
+
+    grouping: str
+    group_name: str
+    name: str
+    value: float | None
+    unit: str
+    n: int
+
+
+@dataclass(frozen=True)
+class PhysicsCheck:
+    """One number of one check on one subject (a cell, an oxide, a pair); without a value, failure says why."""
+
+    kind: str
+    subject: str
+    name: str
+    value: float | None
+    unit: str
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
 class VolumeCurve:
     """Energy against volume of one material under one model; None where there is no number, and failure then says why.
 
