@@ -7,19 +7,21 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from db.schema import Benchmark, Comparison, Evaluation, Metric, ModelVersion
+from db.schema import Benchmark, Comparison, Dataset, Evaluation, GroupMetric, Metric, ModelVersion
 from db.schema import BenchmarkCase as CaseRow
+from db.schema import PhysicsCheck as PhysicsCheckRow
 from db.schema import Prediction as PredictionRow
 from db.schema import Relaxation as RelaxationRow
 from db.schema import VolumeCurve as VolumeCurveRow
 from db.structures import add_structures, load_structures, to_array, to_lists
-from db.versions import add_version, label
+from db.versions import add_version, get_version, label
 from heo_core.params import BenchmarkParams, hash_json
-from heo_core.records import BenchmarkCase, Prediction, Relaxation, VolumeCurve
+from heo_core.records import BenchmarkCase, PhysicsCheck, Prediction, Relaxation, VolumeCurve
+from heo_core.records import GroupMetric as GroupMetricRecord
 from heo_core.records import Metric as MetricRecord
 
 
@@ -92,19 +94,82 @@ def load_cases(session: Session, benchmark_id: int) -> tuple[list[int], list[Ben
     return [row.structure_id for row in rows], cases
 
 
+def list_benchmarks(session: Session) -> list[dict[str, Any]]:
+    """One row a benchmark, newest first."""
+    query = select(Benchmark, Dataset, ModelVersion).order_by(Benchmark.created_at.desc(), Benchmark.id.desc())
+    query = query.outerjoin(Dataset, Dataset.id == Benchmark.dataset_id)
+    query = query.outerjoin(ModelVersion, ModelVersion.id == Benchmark.reference_id)
+    return [
+        {
+            "benchmark": label(benchmark),
+            "kind": benchmark.kind,
+            "structures": benchmark.n_cases,
+            "dataset": label(dataset) if dataset else None,
+            "reference": label(reference) if reference else None,
+            "created": benchmark.created_at,
+        }
+        for benchmark, dataset, reference in session.execute(query)
+    ]
+
+
+def summarise_benchmark(session: Session, reference: str) -> dict[str, Any]:
+    """Return what NAME or NAME@VERSION measures, with what parameters, and which models it has measured."""
+    benchmark = get_version(session, Benchmark, reference)
+    of_dataset = None if benchmark.dataset_id is None else session.get_one(Dataset, benchmark.dataset_id)
+    common = None if benchmark.reference_id is None else session.get_one(ModelVersion, benchmark.reference_id)
+    query = (
+        select(Evaluation, ModelVersion)
+        .join(ModelVersion, ModelVersion.id == Evaluation.model_version_id)
+        .where(Evaluation.benchmark_id == benchmark.id, Evaluation.replaces_id.is_(None))
+        .order_by(Evaluation.id)
+    )
+    return {
+        "benchmark": label(benchmark),
+        "kind": benchmark.kind,
+        "structures": benchmark.n_cases,
+        "dataset": label(of_dataset) if of_dataset else None,
+        "reference": label(common) if common else None,
+        "key": benchmark.key,
+        "created": benchmark.created_at,
+        "params": benchmark.params,
+        "evaluations": [
+            {
+                "model": label(model),
+                "state": evaluation.state,
+                "finished": evaluation.finished_at,
+                "wall_s": evaluation.wall_s,
+                "failure": evaluation.failure,
+            }
+            for evaluation, model in session.execute(query)
+        ],
+    }
+
+
 def find_evaluation(session: Session, model_version_id: int, benchmark_id: int) -> Evaluation | None:
     """Return the evaluation of this model on this benchmark, in whatever state it is."""
     return session.scalar(
         select(Evaluation).where(
-            Evaluation.model_version_id == model_version_id, Evaluation.benchmark_id == benchmark_id
+            Evaluation.model_version_id == model_version_id,
+            Evaluation.benchmark_id == benchmark_id,
+            Evaluation.replaces_id.is_(None),
         )
     )
 
 
 def start_evaluation(
-    session: Session, model_version_id: int, benchmark_id: int, *, device: str, flow_run_id: str | None
+    session: Session,
+    model_version_id: int,
+    benchmark_id: int,
+    *,
+    device: str,
+    flow_run_id: str | None,
+    replaces_id: int | None = None,
 ) -> Evaluation:
-    """Store an evaluation as running; rows that an earlier try left are kept."""
+    """Store an evaluation as running; rows that an earlier try left are kept.
+
+    replaces_id: a completed evaluation of the same pair; the new one stands beside it, and takes its place in
+    `complete_evaluation`.
+    """
     again = {
         "state": "running",
         "failure": None,
@@ -113,8 +178,14 @@ def start_evaluation(
         "started_at": datetime.now(UTC),
         "finished_at": None,
     }
-    statement = upsert(Evaluation).values(model_version_id=model_version_id, benchmark_id=benchmark_id, **again)
-    statement = statement.on_conflict_do_update(index_elements=["model_version_id", "benchmark_id"], set_=again)
+    pair = {"model_version_id": model_version_id, "benchmark_id": benchmark_id}
+    statement = upsert(Evaluation).values(**pair, replaces_id=replaces_id, **again)
+    if replaces_id is None:
+        statement = statement.on_conflict_do_update(
+            index_elements=list(pair), index_where=Evaluation.replaces_id.is_(None), set_=again
+        )
+    else:
+        statement = statement.on_conflict_do_update(index_elements=["replaces_id"], set_=again)
     return session.get_one(Evaluation, session.scalars(statement.returning(Evaluation.id)).one())
 
 
@@ -232,13 +303,46 @@ def set_volume_curves(session: Session, evaluation_id: int, rows: Sequence[Volum
         session.execute(insert(VolumeCurveRow), [{"evaluation_id": evaluation_id, **asdict(row)} for row in rows])
 
 
-def complete_evaluation(session: Session, evaluation_id: int, metrics: Sequence[MetricRecord], wall_s: float) -> None:
-    """Store an evaluation's summary and mark it as completed, in one transaction."""
-    session.execute(delete(Metric).where(Metric.evaluation_id == evaluation_id))
-    session.execute(insert(Metric), [{"evaluation_id": evaluation_id, **asdict(metric)} for metric in metrics])
+def add_physics_checks(session: Session, evaluation_id: int, checks: Sequence[PhysicsCheck]) -> None:
+    """Store what a physics benchmark found; what is stored already stays."""
+    rows = [{"evaluation_id": evaluation_id, **asdict(check)} for check in checks]
+    if rows:
+        session.execute(upsert(PhysicsCheckRow).on_conflict_do_nothing(), rows)
+
+
+def load_physics_checks(session: Session, evaluation_id: int) -> list[PhysicsCheck]:
+    """Numbers that a physics benchmark found, in a fixed order."""
+    key = (PhysicsCheckRow.kind, PhysicsCheckRow.subject, PhysicsCheckRow.name)
+    rows = session.scalars(select(PhysicsCheckRow).where(PhysicsCheckRow.evaluation_id == evaluation_id).order_by(*key))
+    return [PhysicsCheck(row.kind, row.subject, row.name, row.value, row.unit, row.failure) for row in rows]
+
+
+def complete_evaluation(
+    session: Session,
+    evaluation_id: int,
+    metrics: Sequence[MetricRecord],
+    wall_s: float,
+    *,
+    group_metrics: Sequence[GroupMetricRecord] = (),
+    cautions: Sequence[str] = (),
+    dtype: str | None = None,
+) -> None:
+    """Store an evaluation's summary and mark it as completed, in one transaction.
+
+    An evaluation that it was started to replace goes in the same transaction, with its rows and comparisons.
+    """
+    for table, records in ((Metric, metrics), (GroupMetric, group_metrics)):
+        session.execute(delete(table).where(table.evaluation_id == evaluation_id))
+        if records:
+            session.execute(insert(table), [{"evaluation_id": evaluation_id, **asdict(record)} for record in records])
     evaluation = session.get_one(Evaluation, evaluation_id)
+    if evaluation.replaces_id is not None:
+        # The database sets replaces_id to null.
+        session.execute(delete(Evaluation).where(Evaluation.id == evaluation.replaces_id))
+        session.refresh(evaluation)
     evaluation.state, evaluation.failure, evaluation.finished_at = "completed", None, datetime.now(UTC)
     evaluation.wall_s = (evaluation.wall_s or 0.0) + wall_s
+    evaluation.cautions, evaluation.dtype = list(cautions), dtype
 
 
 def list_metrics(session: Session, evaluation_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -266,13 +370,74 @@ def list_metrics(session: Session, evaluation_ids: Sequence[int]) -> list[dict[s
     ]
 
 
-def set_comparison(session: Session, baseline_id: int, candidate_id: int, differences: Sequence[MetricRecord]) -> None:
-    """Store the paired differences of two evaluations of one benchmark."""
+def list_differences(session: Session, evaluation_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Paired differences between evaluations, candidate minus baseline, one row a number."""
+    baseline, candidate = aliased(Evaluation), aliased(Evaluation)
+    before, after = aliased(ModelVersion), aliased(ModelVersion)
+    query = (
+        select(Comparison, Benchmark, before, after)
+        .join(baseline, baseline.id == Comparison.baseline_id)
+        .join(candidate, candidate.id == Comparison.candidate_id)
+        .join(Benchmark, Benchmark.id == baseline.benchmark_id)
+        .join(before, before.id == baseline.model_version_id)
+        .join(after, after.id == candidate.model_version_id)
+        .where(baseline.id.in_(evaluation_ids), candidate.id.in_(evaluation_ids))
+        .order_by(Benchmark.id, Comparison.name, before.id, after.id)
+    )
+    return [
+        {
+            "benchmark": label(benchmark),
+            "metric": row.name,
+            "model": label(model),
+            "minus": label(other),
+            "difference": row.value,
+            "ci_low": row.ci_low,
+            "ci_high": row.ci_high,
+            "unit": row.unit,
+            "n": row.n,
+        }
+        for row, benchmark, other, model in session.execute(query)
+    ]
+
+
+def list_cautions(session: Session, evaluation_ids: Sequence[int]) -> list[str]:
+    """Sentences that must be known before the numbers of these evaluations and their differences are read."""
+    of_one = select(Evaluation.cautions).where(Evaluation.id.in_(evaluation_ids)).order_by(Evaluation.id)
+    of_two = (
+        select(Comparison.caution)
+        .where(Comparison.baseline_id.in_(evaluation_ids), Comparison.candidate_id.in_(evaluation_ids))
+        .order_by(Comparison.baseline_id, Comparison.candidate_id)
+    )
+    sentences = [sentence for cautions in session.scalars(of_one) for sentence in cautions]
+    return list(dict.fromkeys([*sentences, *(caution for caution in session.scalars(of_two) if caution)]))
+
+
+def list_compared(session: Session, evaluation_id: int) -> list[tuple[int, int]]:
+    """(baseline, candidate) of every stored comparison in which an evaluation stands."""
+    pair = (Comparison.baseline_id, Comparison.candidate_id)
+    query = select(*pair).where(or_(*(of == evaluation_id for of in pair))).distinct().order_by(*pair)
+    return [(baseline_id, candidate_id) for baseline_id, candidate_id in session.execute(query)]
+
+
+def set_comparison(
+    session: Session,
+    baseline_id: int,
+    candidate_id: int,
+    differences: Sequence[MetricRecord],
+    cautions: Mapping[str, str] | None = None,
+) -> None:
+    """Store the paired differences of two evaluations of one benchmark, with cautions by the name of the metric."""
     session.execute(
         delete(Comparison).where(Comparison.baseline_id == baseline_id, Comparison.candidate_id == candidate_id)
     )
     rows: list[dict[str, Any]] = [
-        {"baseline_id": baseline_id, "candidate_id": candidate_id, **asdict(difference)} for difference in differences
+        {
+            "baseline_id": baseline_id,
+            "candidate_id": candidate_id,
+            **asdict(difference),
+            "caution": (cautions or {}).get(difference.name),
+        }
+        for difference in differences
     ]
     if rows:
         session.execute(insert(Comparison), rows)

@@ -300,7 +300,7 @@ def _list_headlines(session: Session, model_version_id: int) -> list[dict[str, A
             Metric,
             (Metric.evaluation_id == Evaluation.id) & (Evaluation.state == "completed") & Metric.name.in_(HEADLINES),
         )
-        .where(Evaluation.model_version_id == model_version_id)
+        .where(Evaluation.model_version_id == model_version_id, Evaluation.replaces_id.is_(None))
         .order_by(Benchmark.name, Benchmark.version, Metric.name)
     )
     return [
