@@ -35,7 +35,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from heo_core.assets import HEO_MINI_DIR
 from heo_core.curation.rows import ROW_SCHEMA
 from heo_core.evaluation.reference_sets import hash_structures, load_reference_set
-from heo_core.structures.prototypes import OXYGEN_RADIUS_ANG, find_ionic_radius
+from heo_core.structures.ionic_radii import OXYGEN_RADIUS_ANG, find_ionic_radius
 
 SEED = 20261124
 FUNCTIONAL = "7net-0 (surrogate, not DFT)"

@@ -600,6 +600,83 @@ def _sample_range(base: FinetuneParams, path: str, values: RangeParams) -> list[
     return [*(int(end) if end.is_integer() else end for end in (values.low, values.high)), int(middle)]
 
 
+PrototypeName = Literal[
+    "rocksalt",
+    "fluorite",
+    "perovskite",
+    "perovskite-pnma",
+    "spinel",
+    "pyrochlore",
+    "bixbyite",
+    "corundum",
+    "rutile",
+    "alpha-pbo2",
+    "ruddlesden-popper",
+    "ruddlesden-popper-2",
+]
+PROTOTYPE_NAMES: tuple[PrototypeName, ...] = get_args(PrototypeName)
+
+Repeats = tuple[PositiveInt, PositiveInt, PositiveInt]
+Matrix = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
+
+
+class GenerationParams(Params):
+    """Cells to make: which cations on which parent crystal, how many, how large, and how far from ideal."""
+
+    name: Name = Field(
+        "generated", description="name of the stored set; the same name with other parameters makes a new version"
+    )
+    composition: str | dict[str, str | dict[str, PositiveFloat]] = Field(
+        "Mg0.2Ni0.2Cu0.2Co0.2Zn0.2O",
+        description="a formula, with the cations of each sublattice in parentheses where that is not plain, such as "
+        '(La0.5Sr0.5)(Mn0.5Co0.5)O3; or what fills each sublattice, such as {"A": "La0.5Sr0.5", "B": {"Mn": 0.5, '
+        '"Co": 0.5}}; with a parent file, what fills the sites of an element in it, such as {"Mn": "Mn0.5Co0.5"}',
+    )
+    prototype: PrototypeName = Field("rocksalt", description="parent crystal; not used with a parent file")
+    parent: str | None = Field(
+        None, description="structure file (CIF, POSCAR, extxyz, ...) to use as parent crystal in place of a prototype"
+    )
+    n: PositiveInt = Field(10, description="how many cells")
+    supercell: Repeats | Matrix | None = Field(
+        None,
+        description="repeats of the parent's cell along its edges, or a 3x3 matrix of whole numbers whose rows are "
+        "the new edges in those of the parent; empty: as near to a cube as repeats give, with at least min_atoms",
+    )
+    min_atoms: PositiveInt = Field(64, description="smallest number of atoms, where no supercell is given")
+    filling: Literal["exact", "iid", "sqs"] = Field(
+        "exact",
+        description="exact: the nearest whole numbers of each cation, shuffled; iid: each site draws its cation by "
+        "itself, so that compositions scatter; sqs: exact, in an order as random as can be (needs the extra heo[sqs])",
+    )
+    sqs_steps: PositiveInt = Field(10_000, description="steps of the search for each sqs cell")
+    vacancies: NonNegativeFloat = Field(0.0, lt=1, description="fraction of the oxygens taken out, at random")
+    rattle_ang: NonNegativeFloat = Field(
+        0.0, description="standard deviation of each atom's displacement per direction, Å"
+    )
+    strain: NonNegativeFloat = Field(
+        0.0, lt=0.3, description="largest component of a random strain tensor; each is drawn evenly"
+    )
+    min_distance_ang: PositiveFloat = Field(1.2, description="a cell with two atoms closer than this fails, Å")
+    seed: NonNegativeInt = Field(0, description="seed; a cell depends on it and on its number alone")
+
+    @field_validator("composition", mode="before")
+    @classmethod
+    def _read_json(cls, given: Any) -> Any:
+        """Read what fills each sublattice from JSON, as people type it into a form or a command."""
+        return json.loads(given) if isinstance(given, str) and given.lstrip().startswith("{") else given
+
+    @field_validator("supercell")
+    @classmethod
+    def _check_supercell(cls, supercell: Repeats | Matrix | None) -> Repeats | Matrix | None:
+        """Refuse a matrix without a volume."""
+        if supercell is not None and isinstance(supercell[0], tuple):
+            (a, b, c), (d, e, f), (g, h, i) = supercell
+            if (volume := a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) <= 0:
+                msg = f"the supercell's matrix has the determinant {volume}; it must be above 0"
+                raise ValueError(msg)
+        return supercell
+
+
 class RelaxParams(Params):
     """How structures are relaxed, and when one counts as converged."""
 
@@ -671,18 +748,40 @@ class RattleRelaxParams(Params):
     relax: RelaxParams = RelaxParams()
 
 
+SUBSTITUTION_PRESETS: dict[str, dict[str, Any]] = {
+    "origin": {
+        "filling": "iid",
+        "supercell": ((0, 2, 2), (2, 0, 2), (2, 2, 0)),
+        "n_cells": 2,
+        "n_rattles": 5,
+        "rattle_ang": 0.1,
+        "relax": {"fmax": 0.05, "max_force_calls": 100},
+    },
+}
+"""origin: what the origin project did on rock salt MgNiCuCoZn-O: 4x4x4 of the primitive cell (128 atoms), each site
+filled by itself, two cells, five rattles of each."""
+
+
 class SubstitutionRelaxParams(Params):
-    """Random cells of one exact composition on a parent crystal are relaxed and compared under one common reference."""
+    """Random cells of one composition on a parent crystal are relaxed and compared under one common reference.
+
+    `preset: origin` beside other fields fills those that are left out as in `SUBSTITUTION_PRESETS`.
+    """
 
     kind: Literal["substitution-relax"] = "substitution-relax"
     composition: str = Field(
         "Mg0.2Ni0.2Cu0.2Co0.2Zn0.2O", description="composition; cations must fill the cation sites of the prototype"
     )
-    prototype: Literal["rocksalt"] = Field("rocksalt", description="parent crystal")
-    supercell: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+    prototype: PrototypeName = Field("rocksalt", description="parent crystal")
+    filling: Literal["exact", "iid"] = Field(
+        "exact",
+        description="exact: sites are shared out exactly where they divide, else to the nearest whole numbers, which "
+        "the stored formula shows; iid: each site draws its cation by itself, as the origin did",
+    )
+    supercell: Repeats | Matrix = Field(
         (5, 2, 2),
-        description="repeats of the conventional cell (8 atoms, 4 cations); sites are shared out exactly where they "
-        "divide, else to the nearest whole numbers, which the stored formula shows",
+        description="repeats of the conventional cell (rock salt: 8 atoms, 4 cations), or a 3x3 matrix of whole "
+        "numbers whose rows are the new edges in those of the cell",
     )
     n_cells: PositiveInt = Field(6, description="random cells")
     n_rattles: PositiveInt = Field(1, description="rattled copies of each cell")
@@ -695,6 +794,21 @@ class SubstitutionRelaxParams(Params):
     )
     seed: NonNegativeInt = 0
     relax: RelaxParams = RelaxParams()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        """Replace a preset's name by what it stands for, so that it is the fields that are stored."""
+        if not isinstance(given, dict) or "preset" not in given:
+            return given
+        fields = {name: value for name, value in given.items() if name != "preset"}
+        if given["preset"] not in SUBSTITUTION_PRESETS:
+            msg = f"preset {given['preset']!r} is unknown; allowed: {', '.join(SUBSTITUTION_PRESETS)}"
+            raise ValueError(msg)
+        preset = SUBSTITUTION_PRESETS[given["preset"]]
+        if isinstance(fields.get("relax"), dict):
+            fields["relax"] = preset["relax"] | fields["relax"]
+        return preset | fields
 
 
 BenchmarkParams = (

@@ -80,7 +80,7 @@ def _compute_spread(
 def _find_radius(element: str) -> float | None:
     from pymatgen.core import Element
 
-    from heo_core.structures.prototypes import find_ionic_radius
+    from heo_core.structures.ionic_radii import find_ionic_radius
 
     try:
         known = Element(element)

@@ -51,10 +51,16 @@ def find_close_pairs(lattices: Array, positions: Array, n_sites: Ints, distance:
 def compute_smallest_distance(lattice: Array, positions: Array) -> float:
     """Smallest distance between two atoms, periodic images included, Å. lattice (3, 3), positions (n, 3)."""
     reduced, _ = minkowski_reduce(lattice)
-    fractional = positions @ np.linalg.inv(reduced)
+    inverse = np.linalg.inv(reduced)
+    fractional = positions @ inverse
     separation = fractional[:, None, :] - fractional[None, :, :]
     separation -= np.round(separation)
-    smallest = math.inf
+    nearest = np.linalg.norm(separation @ reduced, axis=2)
+    np.fill_diagonal(nearest, math.inf)
+    smallest = float(nearest.min())
+    # What is closer than half of every height is the image that rounding picks; only else the others are looked at.
+    if smallest < 0.5 / np.linalg.norm(inverse, axis=0).max():
+        return smallest
     for shift in product((-1.0, 0.0, 1.0), repeat=3):
         distances = np.linalg.norm((separation + shift) @ reduced, axis=2)
         if not any(shift):

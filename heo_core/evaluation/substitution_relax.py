@@ -47,7 +47,7 @@ def make_cases(params: SubstitutionRelaxParams) -> list[BenchmarkCase]:
     cases = []
     for cell in range(1, params.n_cells + 1):
         rng = np.random.default_rng([params.seed, cell])
-        ideal = substitute(prototype, params.composition, params.supercell, rng)
+        ideal = substitute(prototype, params.composition, params.supercell, rng, params.filling)
         for copy in range(1, params.n_rattles + 1):
             start = replace(
                 rattle(ideal, params.rattle_ang, rng), immutable_id=f"{ideal.immutable_id}/cell-{cell}/rattle-{copy}"
@@ -55,8 +55,8 @@ def make_cases(params: SubstitutionRelaxParams) -> list[BenchmarkCase]:
             recipe = {
                 "composition": params.composition,
                 "prototype": params.prototype,
-                "supercell": list(params.supercell),
-                "filling": "exact",
+                "supercell": np.array(params.supercell).tolist(),
+                "filling": params.filling,
                 "cell": cell,
                 "rattle": copy,
                 "rattle_ang": params.rattle_ang,

@@ -1,63 +1,41 @@
-"""Cations of an exact composition on the cation sites of a parent crystal, in random order."""
+"""Cations of a composition on the cation sites of a parent crystal, in random order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from heo_core.errors import InputError
 from heo_core.records import Structure
-from heo_core.structures.prototypes import Prototype
-from heo_core.structures.supercell import Repeat, repeat
+from heo_core.structures.occupation import assign_composition
+from heo_core.structures.prototypes import Occupation, Prototype
+from heo_core.structures.supercell import Matrix, Repeat, make_supercell
 
-# By how much the ratio of cations to anions may miss the prototype's, relative.
-_STOICHIOMETRY_TOLERANCE = 1e-3
+Filling = Literal["exact", "iid"]
 
 
-def parse_composition(text: str) -> dict[str, float]:
-    """Amounts of the elements of a formula; an element without a number counts 1, parentheses multiply.
+def make_parent(prototype: Prototype, occupation: Occupation, supercell: Repeat | Matrix) -> Structure:
+    """Build a supercell of a prototype at the start lattice of an occupation, with names of sublattices for cations.
 
-    Sorted by element. InputError for what pymatgen cannot read, or for what holds no element.
+    Atoms: sublattice by sublattice, then all anions. InputError for an element without radius or charge, or a matrix
+    without volume.
     """
-    from pymatgen.core import Composition, Element
-
-    try:
-        amounts = {str(element): float(amount) for element, amount in Composition(text, strict=True).items()}
-    except (ValueError, KeyError, TypeError) as exc:
-        msg = f"composition {text!r} cannot be read ({exc}); allowed: a formula such as Mg0.2Ni0.2Cu0.2Co0.2Zn0.2O"
-        raise InputError(msg) from None
-    if not amounts or not all(Element.is_valid_symbol(element) for element in amounts):
-        msg = f"composition {text!r} is not made of elements; allowed: a formula such as Mg0.2Ni0.2Cu0.2Co0.2Zn0.2O"
-        raise InputError(msg)
-    return dict(sorted(amounts.items()))
-
-
-def get_cation_fractions(composition: str, prototype: Prototype) -> dict[str, float]:
-    """Fractions (sum 1) of the cations of a composition that must fill the prototype's cation sites, sorted by element.
-
-    InputError if the anion is missing, a cation is no metal or metalloid, or cations : anions is not the prototype's.
-    """
-    from pymatgen.core import Element
-
-    amounts = parse_composition(composition)
-    anions = amounts.pop(prototype.anion, 0.0)
-    cations = sum(amounts.values())
-    expected = prototype.cations_per_anion
-    if anions == 0 or abs(cations / anions / expected - 1) > _STOICHIOMETRY_TOLERANCE:
-        msg = (
-            f"composition {composition!r} has {cations:g} cations for {anions:g} {prototype.anion}; "
-            f"{prototype.name} needs {expected:g} cations for each {prototype.anion}"
+    lattice = prototype.compute_lattice(occupation)
+    parts = [(part.name, part.sites) for part in prototype.sublattices] + [(prototype.anion, prototype.anion_sites)]
+    made = [
+        make_supercell(
+            Structure(lattice, sites @ lattice, (name,) * len(sites), prototype.name, "generated"), supercell
         )
-        raise InputError(msg)
-    odd = [element for element in amounts if not (Element(element).is_metal or Element(element).is_metalloid)]
-    if odd:
-        msg = (
-            f"composition {composition!r} has {', '.join(odd)} on cation sites of {prototype.name}; "
-            "allowed: metals and metalloids"
-        )
-        raise InputError(msg)
-    return {element: amount / cations for element, amount in amounts.items()}
+        for name, sites in parts
+    ]
+    return replace(
+        made[0],
+        positions=np.concatenate([part.positions for part in made]),
+        species=tuple(name for part in made for name in part.species),
+    )
 
 
 def count_sites(fractions: Mapping[str, float], n_sites: int) -> dict[str, int]:
@@ -84,23 +62,36 @@ def fill_sites_exact(fractions: Mapping[str, float], n_sites: int, rng: np.rando
     return tuple(elements[i] for i in rng.permutation(n_sites))
 
 
-def substitute(prototype: Prototype, composition: str, supercell: Repeat, rng: np.random.Generator) -> Structure:
+def fill_sites_iid(fractions: Mapping[str, float], n_sites: int, rng: np.random.Generator) -> tuple[str, ...]:
+    """One element a site, each drawn by itself with the fractions (sum 1), so that the counts scatter."""
+    elements = list(fractions)
+    drawn = rng.choice(len(elements), size=n_sites, p=np.array(list(fractions.values())))
+    return tuple(elements[i] for i in drawn)
+
+
+def fill(parent: Structure, occupation: Occupation, filling: Filling, rng: np.random.Generator) -> Structure:
+    """Put cations in the place of the names of sublattices, sublattice by sublattice. InputError as `count_sites`."""
+    fill_sites = fill_sites_exact if filling == "exact" else fill_sites_iid
+    species = list(parent.species)
+    for name, fractions in occupation.items():
+        sites = [i for i, label in enumerate(parent.species) if label == name]
+        for site, element in zip(sites, fill_sites(fractions, len(sites), rng), strict=True):
+            species[site] = element
+    return replace(parent, species=tuple(species))
+
+
+def substitute(
+    prototype: Prototype,
+    composition: str,
+    supercell: Repeat | Matrix,
+    rng: np.random.Generator,
+    filling: Filling = "exact",
+) -> Structure:
     """Build a supercell of the prototype with the cations of the composition in random order, at its start lattice.
 
-    Atoms: all cations, then all anions. InputError as in `get_cation_fractions` and `count_sites`.
+    Atoms: all cations, sublattice by sublattice, then all anions. InputError as in `assign_composition` and
+    `count_sites`.
     """
-    fractions = get_cation_fractions(composition, prototype)
-    lattice = prototype.compute_lattice(fractions)
-    name = f"{composition}-{prototype.name}"
-    sublattices = [
-        repeat(Structure(lattice, sites @ lattice, (label,) * len(sites), name, "generated"), supercell)
-        for label, sites in (("X", prototype.cation_sites), (prototype.anion, prototype.anion_sites))
-    ]
-    cations, anions = sublattices
-    return Structure(
-        lattice=cations.lattice,
-        positions=np.concatenate([cations.positions, anions.positions]),
-        species=fill_sites_exact(fractions, cations.n_atoms, rng) + anions.species,
-        immutable_id=name,
-        source="generated",
-    )
+    occupation = assign_composition(composition, prototype)
+    filled = fill(make_parent(prototype, occupation, supercell), occupation, filling, rng)
+    return replace(filled, immutable_id=f"{composition}-{prototype.name}")

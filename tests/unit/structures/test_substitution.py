@@ -1,4 +1,4 @@
-"""Compositions are read whole and filled exactly."""
+"""Sites are filled as asked: exactly in random order, or each by itself."""
 
 from collections import Counter
 
@@ -12,43 +12,11 @@ from heo_core.structures.prototypes import get_prototype
 from heo_core.structures.substitution import (
     count_sites,
     fill_sites_exact,
-    get_cation_fractions,
-    parse_composition,
+    fill_sites_iid,
     substitute,
 )
 
 ROCKSALT = get_prototype("rocksalt")
-
-
-def test_an_element_without_a_number_counts_one():
-    assert parse_composition("MgNi2O3") == {"Mg": 1.0, "Ni": 2.0, "O": 3.0}
-    assert parse_composition("(MgNi)0.5O") == {"Mg": 0.5, "Ni": 0.5, "O": 1.0}
-
-
-@pytest.mark.parametrize("text", ["", "mgo", "Xx2O", "Mg-1O", "Mg2+O", "MgO junk", "5", "MgO|"])
-def test_what_is_no_formula_is_an_error_that_shows_it_and_an_example(text):
-    with pytest.raises(InputError, match=r"allowed: a formula such as") as caught:
-        parse_composition(text)
-    assert repr(text) in str(caught.value)
-
-
-def test_cation_fractions_sum_to_one_whatever_the_size_of_the_formula():
-    expected = {element: pytest.approx(0.2) for element in ("Co", "Cu", "Mg", "Ni", "Zn")}
-    assert get_cation_fractions("Mg0.2Ni0.2Cu0.2Co0.2Zn0.2O", ROCKSALT) == expected
-    assert get_cation_fractions("ZnMgNiCuCoO5", ROCKSALT) == expected
-    assert sum(get_cation_fractions("Mg0.3333Ni0.3333Co0.3333O", ROCKSALT).values()) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("text", ["MgO2", "Mg0.9O", "MgNi", "O", "Mg0.2Ni0.2Cu0.2Co0.2Zn0.2"])
-def test_cations_that_do_not_fill_their_sites_are_an_error(text):
-    with pytest.raises(InputError, match="rocksalt needs 1 cations for each O"):
-        get_cation_fractions(text, ROCKSALT)
-
-
-@pytest.mark.parametrize(("text", "odd"), [("Mg0.5F0.5O", "F"), ("He0.5Mg0.5O", "He")])
-def test_what_is_no_metal_is_no_cation(text, odd):
-    with pytest.raises(InputError, match=f"has {odd} on cation sites of rocksalt; allowed: metals and metalloids"):
-        get_cation_fractions(text, ROCKSALT)
 
 
 def test_site_counts_by_largest_remainder_by_hand():
@@ -94,3 +62,21 @@ def test_a_substituted_cell_is_rock_salt_with_metals_on_metal_sites():
     assert [int(p) for p in parity] == [0 if element != "O" else 1 for element in structure.species]
     assert len({tuple(row) for row in np.round(structure.positions, 6)}) == 16
     assert structure.source == "generated"
+
+
+def test_sites_filled_by_themselves_scatter_as_a_binomial_and_not_in_the_mean():
+    rng = np.random.default_rng(0)
+    counts = [Counter(fill_sites_iid({"Mg": 0.25, "Ni": 0.75}, 64, rng))["Mg"] for _ in range(2000)]
+    assert np.mean(counts) == pytest.approx(16, abs=0.3)
+    assert np.std(counts) == pytest.approx((64 * 0.25 * 0.75) ** 0.5, rel=0.06)
+
+
+@pytest.mark.parametrize("filling", ["exact", "iid"])
+def test_every_sublattice_holds_its_own_cations_only(filling):
+    text = "(La0.5Sr0.5)(Mn0.5Co0.5)O3"
+    structure = substitute(get_prototype("perovskite"), text, (2, 2, 2), np.random.default_rng(0), filling)
+    fractional = structure.positions @ np.linalg.inv(structure.lattice) * 2 % 1
+    corner = np.isclose(np.round(fractional, 6) % 1, 0).all(axis=1)
+    species = np.array(structure.species)
+    assert (set(species[corner]), corner.sum()) == ({"La", "Sr"}, 8)
+    assert set(species[~corner]) == {"Mn", "Co", "O"}

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heo_core.curation.distances import compute_smallest_distance
+from heo_core.errors import InputError
 from heo_core.records import Structure
-from heo_core.structures.supercell import find_near_cubic_repeats, repeat
+from heo_core.structures.supercell import find_near_cubic_repeats, repeat, transform
 
 
 # NumPy 2.5 says so of ASE's own arrays
@@ -53,3 +55,24 @@ def test_there_are_enough_atoms_and_fewer_than_twice_as_many(seed, n_atoms, min_
     found = n_atoms * int(np.prod(find_near_cubic_repeats(lattice, n_atoms, min_atoms)))
     assert found >= min_atoms
     assert found < max(2 * min_atoms, n_atoms + 1)
+
+
+@pytest.mark.parametrize(
+    "matrix", [((0, 1, 1), (1, 0, 1), (1, 1, 0)), ((2, -1, 0), (0, 3, 1), (0, 0, 1)), ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+)
+def test_a_cell_transformed_by_a_matrix_is_the_same_crystal(matrix):
+    structure = Structure(np.eye(3) * 4.0, np.array([[0.0, 0, 0], [2.0, 2, 2]]), ("Mg", "O"), "id", "mp")
+    made = transform(structure, matrix)
+    n_cells = round(np.linalg.det(matrix))
+    assert made.lattice == pytest.approx(np.array(matrix) * 4.0)
+    assert made.species == ("Mg",) * n_cells + ("O",) * n_cells
+    # every atom on a lattice site of its kind, no two on the same
+    assert np.round(made.positions[:n_cells] / 4.0, 9) % 1 == pytest.approx(0)
+    assert np.round((made.positions[n_cells:] - 2) / 4.0, 9) % 1 == pytest.approx(0)
+    assert compute_smallest_distance(made.lattice, made.positions) == pytest.approx(12**0.5)
+
+
+def test_a_matrix_without_a_volume_is_an_error():
+    structure = Structure(np.eye(3), np.zeros((1, 3)), ("Mg",), "id", "mp")
+    with pytest.raises(InputError, match="determinant 0; allowed: above 0"):
+        transform(structure, ((1, 0, 0), (1, 0, 0), (0, 0, 1)))
