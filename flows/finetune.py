@@ -32,9 +32,14 @@ from heo_core.records import EpochMetrics, ModelFile, Structure
 
 
 @task(name="register the foundation model", cache_policy=NO_CACHE)
-def register_foundation(reference: str) -> int:
+def register_foundation(params: FinetuneParams) -> int:
     """Return the id of the model version to start from."""
-    return register_model(reference, load_settings())
+    settings = load_settings()
+    with session_scope(settings.resolve_database_url()) as session:
+        # A foundation may be a long download: a wrong name of a dataset is refused before it.
+        datasets.get_dataset(session, params.dataset)
+        _find_replayed(params, lambda name: datasets.get_dataset(session, name))
+    return register_model(params.foundation, settings)
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -282,7 +287,7 @@ def show_training(model_version_id: int) -> None:
 @flow(name="finetune", flow_run_name="finetune {params.foundation} on {params.dataset}", description=__doc__)
 def finetune(params: FinetuneParams = FinetuneParams(), assess: bool = True) -> int:
     """Return the id of the finetuned model version; without `assess` it is not measured against its parent."""
-    foundation_id = register_foundation(params.foundation)
+    foundation_id = register_foundation(params)
     model_version_id = train(params, foundation_id)
     show_training(model_version_id)
     if assess:

@@ -348,7 +348,7 @@ def test_what_cannot_be_done_is_said_before_any_work(home: Path, database_url: s
     from flows.report import report
 
     with pytest.raises(InputError, match="no dataset 'nowhere'; there is: none yet"):
-        finetune(FinetuneParams(dataset="nowhere"))
+        finetune(FinetuneParams(dataset="nowhere", foundation="file:/no/such.model"))
     with pytest.raises(InputError, match="no finetuned model is registered yet"):
         evaluate(EvaluationParams())
     with pytest.raises(InputError, match="there is no model_version 'nobody@3'"):

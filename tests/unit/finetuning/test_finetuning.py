@@ -15,11 +15,12 @@ import ase.io
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from heo_core.assets import HEO_MINI_DIR
 from heo_core.errors import InputError, TrainingError
 from heo_core.finetuning.preparation import prepare_training
-from heo_core.finetuning.run import clear_training, run_training
+from heo_core.finetuning.run import _explain, clear_training, run_training
 from heo_core.finetuning.strategy import LR, SMALL_MODEL_LR, choose_acceleration, choose_lr, make_mace_arguments
 from heo_core.finetuning.training_log import TrainingLog, compute_score
 from heo_core.finetuning.training_set import make_training_set, to_labelled_atoms, write_extxyz
@@ -402,6 +403,13 @@ def test_a_trainer_that_fails_is_an_error_with_the_end_of_its_log(tmp_path: Path
         run_training(
             params, foundation=tmp_path / "foundation.model", folder=tmp_path, device="cpu", on_epoch=lambda _: None
         )
+
+
+def test_what_torch_says_when_memory_ends_is_told_as_that() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert _explain(1, str(caught.value)) == "the trainer ran out of memory: try a smaller batch_size"
+    assert _explain(1, "KeyError: 'forces'") == "the trainer ended with exit code 1"
 
 
 @pytest.mark.slow
