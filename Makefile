@@ -15,7 +15,7 @@ quickstart: setup ## install, start everything, run the whole pipeline on bundle
 	@$(BIN)/heo quickstart
 
 test: setup ## install and run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: setup ## check style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
