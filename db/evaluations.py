@@ -33,10 +33,14 @@ def add_benchmark(
     name: str,
     dataset_id: int | None,
     reference_id: int | None,
+    is_of_files: bool = False,
 ) -> Benchmark:
-    """Store a benchmark, or return the version that is the same in parameters, structures and reference."""
+    """Store a benchmark, or return the version that is the same in parameters, structures and reference.
+
+    is_of_files: its structures were read from files, so that no split or dataset of the parameters is meant.
+    """
     parts = [[case.start.content_hash, case.target.content_hash if case.target else None] for case in cases]
-    dumped = params.model_dump(mode="json")
+    dumped = params.model_dump(mode="json", exclude={"split", "dataset"} if is_of_files else None)
     benchmark, is_new = add_version(
         session,
         Benchmark(
@@ -280,7 +284,9 @@ def load_relaxations(session: Session, evaluation_id: int) -> dict[int, Relaxati
     }
 
 
-def update_relaxations(session: Session, evaluation_id: int, rows: Mapping[int, Mapping[str, float | None]]) -> None:
+def update_relaxations(
+    session: Session, evaluation_id: int, rows: Mapping[int, Mapping[str, float | bool | None]]
+) -> None:
     """Store numbers computed after the relaxation (displacement, reference energy, ...) by case index."""
     for case_index, values in rows.items():
         session.execute(
@@ -303,11 +309,13 @@ def set_volume_curves(session: Session, evaluation_id: int, rows: Sequence[Volum
         session.execute(insert(VolumeCurveRow), [{"evaluation_id": evaluation_id, **asdict(row)} for row in rows])
 
 
-def add_physics_checks(session: Session, evaluation_id: int, checks: Sequence[PhysicsCheck]) -> None:
-    """Store what a physics benchmark found; what is stored already stays."""
-    rows = [{"evaluation_id": evaluation_id, **asdict(check)} for check in checks]
-    if rows:
-        session.execute(upsert(PhysicsCheckRow).on_conflict_do_nothing(), rows)
+def set_physics_checks(session: Session, evaluation_id: int, checks: Sequence[PhysicsCheck]) -> None:
+    """Store what a physics benchmark found, in place of what is there."""
+    session.execute(delete(PhysicsCheckRow).where(PhysicsCheckRow.evaluation_id == evaluation_id))
+    if checks:
+        session.execute(
+            insert(PhysicsCheckRow), [{"evaluation_id": evaluation_id, **asdict(check)} for check in checks]
+        )
 
 
 def load_physics_checks(session: Session, evaluation_id: int) -> list[PhysicsCheck]:
@@ -417,6 +425,18 @@ def list_compared(session: Session, evaluation_id: int) -> list[tuple[int, int]]
     pair = (Comparison.baseline_id, Comparison.candidate_id)
     query = select(*pair).where(or_(*(of == evaluation_id for of in pair))).distinct().order_by(*pair)
     return [(baseline_id, candidate_id) for baseline_id, candidate_id in session.execute(query)]
+
+
+def describe_scales(session: Session, baseline_id: int, candidate_id: int) -> str | None:
+    """Say that the energies of two evaluations' models stand on two scales; None where they do not, or nobody said."""
+    model_ids = [session.get_one(Evaluation, i).model_version_id for i in (baseline_id, candidate_id)]
+    before, after = (session.get_one(ModelVersion, model_id) for model_id in model_ids)
+    if before.energy_scale == after.energy_scale or None in {before.energy_scale, after.energy_scale}:
+        return None
+    return (
+        f"energies of {label(before)} ({before.energy_scale}) and {label(after)} ({after.energy_scale}) stand on two "
+        "scales: of their difference read energy_offset_removed, not the raw errors"
+    )
 
 
 def set_comparison(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import batched
 
@@ -16,12 +16,19 @@ from prefect.runtime import flow_run
 from db import datasets, evaluations, models
 from db.engine import exclusive, session_scope
 from db.schema import Benchmark
-from db.versions import label
+from db.versions import get_version, label
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
 from heo_core.errors import InputError
-from heo_core.evaluation import energy_forces, equation_of_state, rattle_relax, reference_errors, substitution_relax
+from heo_core.evaluation import (
+    energy_forces,
+    equation_of_state,
+    physics,
+    rattle_relax,
+    reference_errors,
+    substitution_relax,
+)
 from heo_core.evaluation.reference_sets import load_reference_set
 from heo_core.evaluation.relax import relax_structures
 from heo_core.models import load_model, resolve_device
@@ -32,12 +39,13 @@ from heo_core.params import (
     EquationOfStateParams,
     ForgettingHoldoutParams,
     OffEquilibriumErrorsParams,
+    PhysicsParams,
     RattleRelaxParams,
     RelaxParams,
     SubstitutionRelaxParams,
     parse_benchmark,
 )
-from heo_core.records import BenchmarkCase, Metric, Prediction, Relaxation, Structure
+from heo_core.records import BenchmarkCase, GroupMetric, Metric, Prediction, Relaxation, Structure
 
 # Predictions are stored in pieces of this many structures: what a kill can cost.
 _STRUCTURES_PER_WRITE = 32
@@ -54,6 +62,24 @@ def needs_dataset(params: BenchmarkParams) -> bool:
 @task(name="define benchmark", task_run_name="define {params.kind}", cache_policy=NO_CACHE)
 def define_benchmark(params: BenchmarkParams, dataset_id: int | None) -> int:
     """Return the id of the benchmark with these parameters and structures; it is made if it is not there."""
+    benchmark = store_benchmark(params, dataset_id)
+    if not benchmark.n_cases:
+        get_run_logger().warning(
+            "benchmark %s has no structure: none of the %s split qualifies",
+            benchmark.name,
+            getattr(params, "split", ""),
+        )
+    return benchmark.id
+
+
+def store_benchmark(
+    params: BenchmarkParams, dataset_id: int | None, *, name: str | None = None, structures: Sequence[Structure] = ()
+) -> Benchmark:
+    """Return the benchmark with these parameters and structures; it is made if it is not there.
+
+    name: what its user calls it; else it is called after its kind and dataset. structures: from files, in place of a
+    dataset. InputError where there is nothing to measure on.
+    """
     settings = load_settings()
     url = settings.resolve_database_url()
     reference_id = register_model(params.reference, settings) if isinstance(params, SubstitutionRelaxParams) else None
@@ -62,22 +88,36 @@ def define_benchmark(params: BenchmarkParams, dataset_id: int | None) -> int:
             dataset = datasets.get_dataset(session, params.dataset)
         # NAME means its newest version: what is stored says which that was.
         params, dataset_id = params.model_copy(update={"dataset": label(dataset)}), dataset.id
-    cases, of_dataset = _make_cases(params, dataset_id, url)
+    if structures:
+        cases, of_dataset = _make_cases_of(params, structures), None
+    else:
+        cases, of_dataset = _make_cases(params, dataset_id, url)
+    if name is not None and not cases:
+        raise InputError(f"benchmark {name} would have no structure: none qualifies for {params.kind}")
     with session_scope(url) as session:
-        name = str(params.kind)
-        if of_dataset is not None:
-            # A number on another split is another benchmark, never a newer version of this one.
-            split = getattr(params, "split", "test")
-            dataset = datasets.get_dataset_by_id(session, of_dataset)
-            name = f"{params.kind}:{dataset.name}{'' if split == 'test' else f':{split}'}"
-        benchmark = evaluations.add_benchmark(
-            session, params, cases, name=name, dataset_id=of_dataset, reference_id=reference_id
+        if name is None:
+            name = str(params.kind)
+            if of_dataset is not None:
+                # A number on another split is another benchmark, never a newer version of this one.
+                split = getattr(params, "split", "test")
+                dataset = datasets.get_dataset_by_id(session, of_dataset)
+                name = f"{params.kind}:{dataset.name}{'' if split == 'test' else f':{split}'}"
+        return evaluations.add_benchmark(
+            session,
+            params,
+            cases,
+            name=name,
+            dataset_id=of_dataset,
+            reference_id=reference_id,
+            is_of_files=bool(structures),
         )
-        if not cases:
-            get_run_logger().warning(
-                "benchmark %s has no structure: none of the %s split qualifies", name, getattr(params, "split", "")
-            )
-        return benchmark.id
+
+
+@task(name="find stored benchmark", task_run_name="find {reference}", cache_policy=NO_CACHE)
+def find_benchmark(reference: str) -> int:
+    """Return the id of the benchmark that NAME or NAME@VERSION means."""
+    with session_scope(load_settings().resolve_database_url()) as session:
+        return get_version(session, Benchmark, reference).id
 
 
 def _make_cases(params: BenchmarkParams, dataset_id: int | None, url: str) -> tuple[list[BenchmarkCase], int | None]:
@@ -85,6 +125,8 @@ def _make_cases(params: BenchmarkParams, dataset_id: int | None, url: str) -> tu
     match params:
         case SubstitutionRelaxParams():
             return substitution_relax.make_cases(params), None
+        case PhysicsParams():
+            return physics.make_cases(params), None
         case ForgettingHoldoutParams():
             return load_reference_set("holdout"), None
         case EquationOfStateParams():
@@ -95,11 +137,15 @@ def _make_cases(params: BenchmarkParams, dataset_id: int | None, url: str) -> tu
         raise InputError(f"{params.kind} is measured on a dataset: name one")
     with session_scope(url) as session:
         structures = list(datasets.load_split(session, dataset_id, params.split).values())
-    if isinstance(params, RattleRelaxParams):
-        return rattle_relax.make_cases(structures, params), dataset_id
     if isinstance(params, OffEquilibriumErrorsParams):
         _check_labels(params, structures)
-    return [BenchmarkCase(start=structure, target=None, recipe={}) for structure in structures], dataset_id
+    return _make_cases_of(params, structures), dataset_id
+
+
+def _make_cases_of(params: BenchmarkParams, structures: Sequence[Structure]) -> list[BenchmarkCase]:
+    if isinstance(params, RattleRelaxParams):
+        return rattle_relax.make_cases(structures, params)
+    return [BenchmarkCase(start=structure, target=None, recipe={}) for structure in structures]
 
 
 def _check_labels(params: OffEquilibriumErrorsParams, structures: Sequence[Structure]) -> None:
@@ -118,8 +164,11 @@ def _check_labels(params: OffEquilibriumErrorsParams, structures: Sequence[Struc
     task_run_name="evaluate model {model_version_id} on benchmark {benchmark_id}",
     cache_policy=NO_CACHE,
 )
-def evaluate_model(model_version_id: int, benchmark_id: int) -> int:
-    """Return the id of the evaluation; a completed one is found again, a broken one goes on where it stopped."""
+def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = False) -> int:
+    """Return the id of the evaluation; a completed one is found again, a broken one goes on where it stopped.
+
+    force: a completed one is run again, beside the old one, whose numbers stay until the new ones take their place.
+    """
     settings = load_settings()
     url = settings.resolve_database_url()
     logger = get_run_logger()
@@ -129,13 +178,20 @@ def evaluate_model(model_version_id: int, benchmark_id: int) -> int:
             benchmark = evaluations.get_benchmark(session, benchmark_id)
             what = f"{label(model)} on {benchmark.name}@{benchmark.version}"
             found = evaluations.find_evaluation(session, model_version_id, benchmark_id)
-            if found is not None and found.state == "completed":
+            is_done = found is not None and found.state == "completed"
+            if found is not None and is_done and not force:
                 logger.info("reusing evaluation of %s", what)
                 return found.id
             device = resolve_device(settings.device)
             evaluation_id = evaluations.start_evaluation(
-                session, model_version_id, benchmark_id, device=device, flow_run_id=flow_run.get_id()
+                session,
+                model_version_id,
+                benchmark_id,
+                device=device,
+                flow_run_id=flow_run.get_id(),
+                replaces_id=found.id if found is not None and is_done else None,
             ).id
+            compared = evaluations.list_compared(session, found.id) if found is not None and is_done else []
         logger.info("evaluating %s (%d structures, on %s)", what, benchmark.n_cases, device)
         try:
             _run_benchmark(evaluation_id, model_version_id, benchmark, device, settings)
@@ -144,6 +200,10 @@ def evaluate_model(model_version_id: int, benchmark_id: int) -> int:
             with session_scope(url) as session:
                 evaluations.fail_evaluation(session, evaluation_id, f"{type(exc).__name__}: {exc}")
             raise
+        for pair in compared:
+            # They went with the evaluation that was replaced.
+            baseline_id, candidate_id = (evaluation_id if found and each == found.id else each for each in pair)
+            _compare(baseline_id, candidate_id, url)
         return evaluation_id
 
 
@@ -154,17 +214,31 @@ def _run_benchmark(
     params = parse_benchmark(benchmark.params)
     dtype = params.relax.dtype if isinstance(params, RattleRelaxParams | SubstitutionRelaxParams) else params.dtype
     potential = load_model(load_model_file(model_version_id, settings), device=device, dtype=dtype)
+    cautions = [] if potential.dtype == dtype else [f"it computes in {potential.dtype}, not in {dtype} as was asked"]
+    groups: list[GroupMetric] = []
     if isinstance(params, RattleRelaxParams | SubstitutionRelaxParams):
         metrics = _run_relaxations(evaluation_id, benchmark, params, potential, settings)
     else:
-        metrics = _run_predictions(evaluation_id, benchmark, params, potential, settings)
+        metrics, groups = _run_predictions(evaluation_id, benchmark, params, potential, settings)
+        cautions += filter(None, [energy_forces.find_offset(metrics)])
     with session_scope(settings.resolve_database_url()) as session:
-        evaluations.complete_evaluation(session, evaluation_id, metrics, time.monotonic() - started)
+        what = f"{label(models.get_model(session, model_version_id))} on {label(benchmark)}"
+        evaluations.complete_evaluation(
+            session,
+            evaluation_id,
+            metrics,
+            time.monotonic() - started,
+            group_metrics=groups,
+            cautions=[f"{what}: {caution}" for caution in cautions],
+            dtype=potential.dtype,
+        )
+    for caution in cautions:
+        get_run_logger().warning("%s: %s", what, caution)
 
 
 def _run_predictions(
     evaluation_id: int, benchmark: Benchmark, params: BenchmarkParams, potential: Potential, settings: Settings
-) -> list[Metric]:
+) -> tuple[list[Metric], list[GroupMetric]]:
     url = settings.resolve_database_url()
     with session_scope(url) as session:
         ids, cases = evaluations.load_cases(session, benchmark.id)
@@ -184,12 +258,19 @@ def _run_predictions(
     if isinstance(params, EquationOfStateParams):
         with session_scope(url) as session:
             evaluations.set_volume_curves(session, evaluation_id, equation_of_state.compute_rows(cases, ordered))
-        return equation_of_state.compute_metrics(cases, ordered, rng)
+        return equation_of_state.compute_metrics(cases, ordered, rng), []
+    if isinstance(params, PhysicsParams):
+        checks = physics.compute_checks(cases, ordered) + physics.measure_drifts(potential, cases, params)
+        with session_scope(url) as session:
+            evaluations.set_physics_checks(session, evaluation_id, checks)
+        return physics.compute_metrics(checks, rng), []
+    labelled = list(structures.values())
+    groups = energy_forces.compute_group_metrics(labelled, ordered)
     if has_stress:
-        return reference_errors.compute_metrics(list(structures.values()), ordered, rng)
+        return reference_errors.compute_metrics(labelled, ordered, rng), groups
     with session_scope(url) as session:
         training = list(datasets.load_split(session, int(benchmark.dataset_id or 0), "train").values())
-    return energy_forces.compute_metrics(list(structures.values()), ordered, training, rng)
+    return energy_forces.compute_metrics(labelled, ordered, training, rng), groups
 
 
 def _compute_errors(structure: Structure, prediction: Prediction, *, has_stress: bool) -> dict[str, float | None]:
@@ -261,7 +342,7 @@ def _get_final_structure(case: BenchmarkCase, relaxation: Relaxation) -> Structu
     return replace(case.start, lattice=relaxation.lattice, positions=relaxation.positions)
 
 
-def _store_rows(evaluation_id: int, rows: Sequence[dict[str, float | None]], settings: Settings) -> None:
+def _store_rows(evaluation_id: int, rows: Sequence[Mapping[str, float | bool | None]], settings: Settings) -> None:
     with session_scope(settings.resolve_database_url()) as session:
         evaluations.update_relaxations(session, evaluation_id, dict(enumerate(rows)))
 
@@ -277,17 +358,28 @@ def compare_evaluations(baseline_id: int, candidate_id: int) -> None:
     with session_scope(url) as session:
         if evaluations.has_comparison(session, baseline_id, candidate_id):
             return
+    _compare(baseline_id, candidate_id, url)
+
+
+def _compare(baseline_id: int, candidate_id: int, url: str) -> None:
+    with session_scope(url) as session:
         benchmark = evaluations.get_benchmark_of_evaluation(session, candidate_id)
+        caution = evaluations.describe_scales(session, baseline_id, candidate_id)
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
     compare = _compare_relaxations if benchmark.kind.endswith("-relax") else _compare_predictions
     differences = compare(benchmark, (baseline_id, candidate_id), rng, url)
+    cautions = {} if caution is None else dict.fromkeys(energy_forces.RAW_ENERGY_METRICS, caution)
     with session_scope(url) as session:
-        evaluations.set_comparison(session, baseline_id, candidate_id, differences)
+        evaluations.set_comparison(session, baseline_id, candidate_id, differences, cautions)
 
 
 def _compare_predictions(
     benchmark: Benchmark, pair: tuple[int, int], rng: np.random.Generator, url: str
 ) -> list[Metric]:
+    if benchmark.kind == "physics":
+        with session_scope(url) as session:
+            baseline, candidate = (evaluations.load_physics_checks(session, i) for i in pair)
+        return physics.compare(baseline, candidate, rng)
     with session_scope(url) as session:
         ids, cases = evaluations.load_cases(session, benchmark.id)
         stored = [evaluations.load_predictions(session, evaluation_id) for evaluation_id in pair]

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from db import datasets, evaluations, models
 from db.engine import session_scope
-from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model, needs_dataset
+from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model, find_benchmark, needs_dataset
 from flows.registry import register_model
 from flows.settings import load_settings
 from heo_core.errors import InputError
@@ -56,11 +56,13 @@ def evaluate(params: EvaluationParams = EvaluationParams()) -> list[int]:
     """Return the evaluation ids, benchmark by benchmark, the model to compare with first."""
     model_ids = find_models(params.models)
     benchmarks = [params.get_benchmark(kind) for kind in params.benchmarks]
+    stored = [find_benchmark(reference) for reference in params.stored_benchmarks]
     dataset_id = find_dataset(params.dataset, model_ids) if any(map(needs_dataset, benchmarks)) else None
     evaluation_ids: list[int] = []
-    for benchmark in benchmarks:
-        benchmark_id = define_benchmark(benchmark, dataset_id)
-        baseline_id, *candidate_ids = [evaluate_model(model_id, benchmark_id) for model_id in model_ids]
+    for benchmark_id in [*(define_benchmark(benchmark, dataset_id) for benchmark in benchmarks), *stored]:
+        baseline_id, *candidate_ids = [
+            evaluate_model(model_id, benchmark_id, force=params.force) for model_id in model_ids
+        ]
         for candidate_id in candidate_ids:
             compare_evaluations(baseline_id, candidate_id)
         evaluation_ids += [baseline_id, *candidate_ids]

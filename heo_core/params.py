@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from math import prod
 from typing import Annotated, Any, Literal, Self, get_args
@@ -36,7 +37,13 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name people type: letters, digits, dot, underscore, hyphen; it starts with a letter or digit."""
 
 BenchmarkKind = Literal[
-    "energy-forces", "off-equilibrium", "rattle-relax", "substitution-relax", "forgetting-holdout", "equation-of-state"
+    "energy-forces",
+    "off-equilibrium",
+    "rattle-relax",
+    "substitution-relax",
+    "physics",
+    "forgetting-holdout",
+    "equation-of-state",
 ]
 BENCHMARK_KINDS: tuple[BenchmarkKind, ...] = get_args(BenchmarkKind)
 DEFAULT_BENCHMARKS: tuple[BenchmarkKind, ...] = (
@@ -659,11 +666,15 @@ class GenerationParams(Params):
     min_distance_ang: PositiveFloat = Field(1.2, description="a cell with two atoms closer than this fails, Å")
     seed: NonNegativeInt = Field(0, description="seed; a cell depends on it and on its number alone")
 
-    @field_validator("composition", mode="before")
+    @field_validator("composition", "supercell", mode="before")
     @classmethod
-    def _read_json(cls, given: Any) -> Any:
-        """Read what fills each sublattice from JSON, as people type it into a form or a command."""
-        return json.loads(given) if isinstance(given, str) and given.lstrip().startswith("{") else given
+    def _read_text(cls, given: Any) -> Any:
+        """Read JSON, and repeats such as 4x2x2, as people type them into a form or a command."""
+        if not isinstance(given, str):
+            return given
+        if re.fullmatch(r"\d+(x\d+)+", given):
+            return [int(number) for number in given.split("x")]
+        return json.loads(given) if given.lstrip().startswith(("{", "[[")) else given
 
     @field_validator("supercell")
     @classmethod
@@ -682,16 +693,35 @@ class RelaxParams(Params):
 
     fmax: PositiveFloat = Field(0.05, description="largest force on any atom and on the cell, eV/Å")
     max_force_calls: PositiveInt = Field(200, description="force calls after which a structure is given up")
-    optimizer: Literal["lbfgs", "fire"] = Field("lbfgs", description="which optimiser moves the atoms and the cell")
-    cell_filter: Literal["frechet", "none"] = Field(
-        "frechet", description="relax the cell too (frechet), or keep it fixed (none)"
+    max_seconds: PositiveFloat | None = Field(
+        None,
+        description="seconds of computing after which a structure is given up, its share of what its batch took; "
+        "empty: no limit",
     )
-    dtype: Literal["float32", "float64"] = Field(
-        "float64", description="precision of the relaxation and of its judgement"
+    optimizer: Literal["lbfgs", "bfgs", "fire"] = Field(
+        "lbfgs", description="which optimiser moves the atoms and the cell"
     )
-    max_atoms_per_batch: PositiveInt = Field(
-        256, description="atoms relaxed side by side; more is faster on a GPU and takes more memory"
+    cell_filter: Literal["frechet", "hydrostatic", "none"] = Field(
+        "frechet",
+        description="relax the cell too (frechet), its volume alone (hydrostatic: only the mean stress is judged), or "
+        "keep it fixed (none)",
     )
+    dtype: Literal["float32", "float64", "mixed"] = Field(
+        "float64",
+        description="precision; mixed relaxes in float32 and goes on in float64 until converged there, so that all "
+        "final numbers are float64",
+    )
+    max_atoms_per_batch: PositiveInt | None = Field(
+        None,
+        description="atoms relaxed side by side; empty: as many as fit into the memory of a GPU, on a CPU as many as "
+        "were measured to be fastest for a model of that size",
+    )
+    trajectory: bool = Field(default=False, description="keep every state of each relaxation")
+
+    @property
+    def final_dtype(self) -> Literal["float32", "float64"]:
+        """Precision in which the final state is judged."""
+        return "float32" if self.dtype == "float32" else "float64"
 
 
 class EnergyForcesParams(Params):
@@ -811,11 +841,46 @@ class SubstitutionRelaxParams(Params):
         return preset | fields
 
 
+class PhysicsParams(Params):
+    """What must hold whatever the labels: forces are slopes of the energy, energy is conserved, atoms repel."""
+
+    kind: Literal["physics"] = "physics"
+    n_cells: PositiveInt = Field(
+        3,
+        description="cells whose forces and stress are checked and that are let move: the smallest of so many "
+        "prototypes of the bundled cells off equilibrium",
+    )
+    step_ang: PositiveFloat = Field(
+        1e-3,
+        le=0.1,
+        description="how far an atom is moved for the numerical force, Å; a model that computes in float32 needs 1e-2",
+    )
+    strain_step: PositiveFloat = Field(1e-3, le=0.05, description="strain for the numerical stress")
+    temperature_k: PositiveFloat = Field(300.0, description="temperature of the start velocities, K")
+    timestep_fs: PositiveFloat = Field(2.0, le=10, description="time step at constant energy, fs")
+    n_steps: PositiveInt = Field(100, ge=10, description="time steps at constant energy")
+    metals: tuple[str, ...] = Field(
+        (),
+        description="metals that are pressed against an oxygen; empty: all of the bundled cells off equilibrium",
+    )
+    seed: NonNegativeInt = Field(0, description="seed of the start velocities")
+    dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
+
+    @field_validator("metals")
+    @classmethod
+    def _check_metals(cls, metals: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [metal for metal in metals if metal not in SYMBOLS]:
+            msg = f"{', '.join(unknown)} is no element; metals takes symbols such as Mg and Co"
+            raise ValueError(msg)
+        return metals
+
+
 BenchmarkParams = (
     EnergyForcesParams
     | OffEquilibriumErrorsParams
     | RattleRelaxParams
     | SubstitutionRelaxParams
+    | PhysicsParams
     | ForgettingHoldoutParams
     | EquationOfStateParams
 )
@@ -838,13 +903,20 @@ class EvaluationParams(Params):
     )
     benchmarks: tuple[BenchmarkKind, ...] = Field(
         DEFAULT_BENCHMARKS,
-        min_length=1,
         description="benchmarks to run; forgetting-holdout and equation-of-state are run after every finetuning",
+    )
+    stored_benchmarks: tuple[str, ...] = Field(
+        (), description="NAME or NAME@VERSION of benchmarks of your own to run too: those of 'heo benchmark list'"
+    )
+    force: bool = Field(
+        default=False,
+        description="run again what is done; the old numbers stay until the new ones are complete and take their place",
     )
     energy_forces: EnergyForcesParams = EnergyForcesParams()
     off_equilibrium: OffEquilibriumErrorsParams = OffEquilibriumErrorsParams()
     rattle_relax: RattleRelaxParams = RattleRelaxParams()
     substitution_relax: SubstitutionRelaxParams = SubstitutionRelaxParams()
+    physics: PhysicsParams = PhysicsParams()
     forgetting_holdout: ForgettingHoldoutParams = ForgettingHoldoutParams()
     equation_of_state: EquationOfStateParams = EquationOfStateParams()
 
@@ -852,6 +924,13 @@ class EvaluationParams(Params):
         """Return the parameters of one benchmark."""
         params: BenchmarkParams = getattr(self, kind.replace("-", "_"))
         return params
+
+    @model_validator(mode="after")
+    def _check_any(self) -> Self:
+        if not self.benchmarks and not self.stored_benchmarks:
+            msg = f"no benchmark is named; allowed: {', '.join(BENCHMARK_KINDS)}, or a stored one"
+            raise ValueError(msg)
+        return self
 
 
 class ReportParams(Params):

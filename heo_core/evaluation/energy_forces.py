@@ -5,11 +5,16 @@ in question. All others are left out of every average, the baselines' included; 
 predictions were not usable, and each metric's n how many structures are behind it. Force statistics run over the
 force components of all these structures together, so a large cell weighs more; the cosine runs over atoms. Intervals
 are cluster bootstraps over chemical systems.
+
+**Energies less a composition offset**: models and labels may count energies from zeros that differ by something linear
+in the composition. `energy_offset_removed_...` is what is left of the errors once that is taken off. It is fitted to
+the same model's errors on the other chemical systems of the evaluated structures (`remove_composition_offset`), so that
+nothing is scored on what it was fitted to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,15 +29,22 @@ from heo_core.evaluation.metrics import (
     median_abs,
     q95_abs,
     ratio,
+    remove_composition_offset,
     rmse,
     root_ratio,
     skill,
     softening_slope,
 )
-from heo_core.records import Array, Metric, Prediction, Structure
+from heo_core.records import Array, GroupMetric, Metric, Prediction, Structure
 
 ENERGY_UNIT = "eV/atom"
 FORCE_UNIT = "eV/Å"
+
+RAW_ENERGY_METRICS = ("energy_rmse_ev_per_atom", "energy_mae_ev_per_atom")
+"""Errors that say nothing when energies stand on another scale than the labels."""
+
+# Of errors that are this many times larger before the composition offset is taken off, most is that offset.
+_MOSTLY_OFFSET = 3.0
 
 # Below this length a reference force has no direction worth comparing, eV/Å.
 MIN_FORCE_FOR_COSINE = 0.05
@@ -87,7 +99,73 @@ def compute_metrics(
         _forces_cosine(forces, rng),
         *(term.to_metric(forces.groups, rng) for term in _zero_force_terms(forces)),
         Metric("failed_count", float(failed), "1", len(structures)),
+        *_offset_removed_metrics(energies, rng),
     ]
+
+
+def compute_group_metrics(structures: Sequence[Structure], predictions: Sequence[Prediction]) -> list[GroupMetric]:
+    """Errors by element, source and number of elements; predictions[i] belongs to structures[i].
+
+    Energies of an element are those of the structures that hold it; its forces are those on its own atoms. The
+    composition offset is fitted once, to all structures.
+    """
+    energies, forces = Energies.collect(structures, predictions), Forces.collect(structures, predictions)
+    left = remove_composition_offset(energies.structures, energies.errors)
+    symbols = np.array([symbol for structure in forces.structures for symbol in structure.species], dtype=str)
+    found: list[GroupMetric] = []
+    for grouping, list_groups in _GROUPINGS.items():
+        of_energies = [list_groups(structure) for structure in energies.structures]
+        of_forces = [list_groups(structure) for structure in forces.structures]
+        for group in sorted({group for groups in [*of_energies, *of_forces] for group in groups}):
+            chosen = np.array([group in groups for groups in of_energies], dtype=bool)
+            atoms = np.array([group in groups for groups in of_forces], dtype=bool)[forces.owner]
+            if grouping == "element":
+                atoms &= symbols == group
+            numbers = [
+                *_summarise_energies(energies.errors[chosen], left[chosen]),
+                *_summarise_forces(forces.predicted[atoms], forces.reference[atoms], len(set(forces.owner[atoms]))),
+            ]
+            found += [GroupMetric(grouping, group, *number) for number in numbers]
+    return found
+
+
+_GROUPINGS: dict[str, Callable[[Structure], tuple[str, ...]]] = {
+    "element": lambda structure: structure.elements,
+    "source": lambda structure: (structure.source,),
+    "n_elements": lambda structure: (str(len(structure.elements)),),
+}
+
+
+def _summarise_energies(errors: Array, left: Array) -> list[tuple[str, float | None, str, int]]:
+    """Name, value, unit and n; left: the errors less the composition offset."""
+    return [
+        ("energy_rmse_ev_per_atom", rmse(errors), ENERGY_UNIT, len(errors)),
+        ("energy_mae_ev_per_atom", mae(errors), ENERGY_UNIT, len(errors)),
+        ("energy_offset_removed_rmse_ev_per_atom", rmse(left), ENERGY_UNIT, len(left)),
+        ("energy_offset_removed_mae_ev_per_atom", mae(left), ENERGY_UNIT, len(left)),
+    ]
+
+
+def _summarise_forces(predicted: Array, reference: Array, n: int) -> list[tuple[str, float | None, str, int]]:
+    """Name, value, unit and n, the number of structures that the atoms are in."""
+    return [
+        ("forces_rmse_ev_per_ang", rmse(predicted - reference), FORCE_UNIT, n),
+        ("forces_mae_ev_per_ang", mae(predicted - reference), FORCE_UNIT, n),
+        ("zero_force_rmse_ev_per_ang", rmse(reference), FORCE_UNIT, n),
+        ("forces_softening_slope", softening_slope(predicted, reference), "1", n),
+    ]
+
+
+def find_offset(metrics: Sequence[Metric]) -> str | None:
+    """Say that a model's energies stand on another scale than the labels, where its metrics show it."""
+    values = {metric.name: metric.value for metric in metrics}
+    whole, left = (values.get(f"energy_{part}rmse_ev_per_atom") for part in ("", "offset_removed_"))
+    if whole is None or left is None or whole <= _MOSTLY_OFFSET * left:
+        return None
+    return (
+        f"energies stand on another scale than the labels: of an RMSE of {whole * 1000:.0f} meV/atom, "
+        f"{left * 1000:.0f} are left once an offset linear in the composition is taken off; read energy_offset_removed"
+    )
 
 
 def compare(
@@ -98,8 +176,8 @@ def compare(
 ) -> list[Metric]:
     """Paired differences, candidate's metric - baseline's metric, over the structures that both predicted.
 
-    Each has the name of the metric it is a difference of. Energies are compared raw, so a constant shift of the
-    candidate's energy scale counts as an error.
+    Each has the name of the metric it is a difference of. Raw energies count a shift of the candidate's scale as an
+    error; where an offset is removed, each model's is fitted to its own errors on these structures.
     """
     pairs = [
         (structure, baseline, candidate)
@@ -110,9 +188,14 @@ def compare(
     baselines, candidates = [baseline for _, baseline, _ in pairs], [candidate for _, _, candidate in pairs]
     energies, energies_candidate = Energies.collect(shared, baselines), Energies.collect(shared, candidates)
     forces, forces_candidate = Forces.collect(shared, baselines), Forces.collect(shared, candidates)
+    left, left_candidate = (
+        _offset_terms(remove_composition_offset(each.structures, each.errors))
+        for each in (energies, energies_candidate)
+    )
     return [
         *make_differences(_energy_terms(energies), _energy_terms(energies_candidate), energies.groups, rng),
         *make_differences(_force_terms(forces), _force_terms(forces_candidate), forces.groups, rng),
+        *make_differences(left, left_candidate, energies.groups, rng),
     ]
 
 
@@ -152,10 +235,10 @@ class Energies:
 class Forces:
     """Forces of the usable predictions of structures that have forces, all atoms together: (n_atoms, 3), eV/Å.
 
-    owner: (n_atoms,), the number of each atom's structure. groups: one chemical system a structure.
+    owner: (n_atoms,), the number of each atom's structure.
     """
 
-    groups: list[str]
+    structures: list[Structure]
     owner: NDArray[np.intp]
     predicted: Array
     reference: Array
@@ -163,7 +246,7 @@ class Forces:
     @classmethod
     def collect(cls, structures: Sequence[Structure], predictions: Sequence[Prediction]) -> Forces:
         """Take what counts; predictions[i] belongs to structures[i]. ValueError if the shapes of the forces differ."""
-        groups, predicted, reference = [], [np.empty((0, 3))], [np.empty((0, 3))]
+        kept, predicted, reference = [], [np.empty((0, 3))], [np.empty((0, 3))]
         for structure, prediction in zip(structures, predictions, strict=True):
             if not is_usable(prediction) or prediction.forces_ev_per_ang is None or structure.forces_ev_per_ang is None:
                 continue
@@ -173,11 +256,16 @@ class Forces:
                     f"against {structure.forces_ev_per_ang.shape}; the shapes must be equal"
                 )
                 raise ValueError(msg)
-            groups.append(structure.chemical_system)
+            kept.append(structure)
             predicted.append(prediction.forces_ev_per_ang)
             reference.append(structure.forces_ev_per_ang)
-        owner = np.repeat(np.arange(len(groups)), [len(forces) for forces in reference[1:]])
-        return cls(groups, owner, np.concatenate(predicted), np.concatenate(reference))
+        owner = np.repeat(np.arange(len(kept)), [len(forces) for forces in reference[1:]])
+        return cls(kept, owner, np.concatenate(predicted), np.concatenate(reference))
+
+    @property
+    def groups(self) -> list[str]:
+        """Chemical system of each structure."""
+        return [structure.chemical_system for structure in self.structures]
 
     @property
     def errors(self) -> Array:
@@ -234,6 +322,24 @@ def _energy_terms(energies: Energies) -> list[Term]:
     return [
         Term("energy_rmse_ev_per_atom", ENERGY_UNIT, rmse(errors), np.column_stack([errors**2, ones]), root_ratio),
         Term("energy_mae_ev_per_atom", ENERGY_UNIT, mae(errors), np.column_stack([np.abs(errors), ones]), ratio),
+    ]
+
+
+def _offset_removed_metrics(energies: Energies, rng: np.random.Generator) -> list[Metric]:
+    left = remove_composition_offset(energies.structures, energies.errors)
+    return [
+        *(term.to_metric(energies.groups, rng) for term in _offset_terms(left)),
+        Metric("energy_offset_removed_median_ev_per_atom", median_abs(left), ENERGY_UNIT, len(left)),
+        Metric("energy_offset_removed_q95_ev_per_atom", q95_abs(left), ENERGY_UNIT, len(left)),
+    ]
+
+
+def _offset_terms(left: Array) -> list[Term]:
+    ones = np.ones_like(left)
+    squares, absolutes = np.column_stack([left**2, ones]), np.column_stack([np.abs(left), ones])
+    return [
+        Term("energy_offset_removed_rmse_ev_per_atom", ENERGY_UNIT, rmse(left), squares, root_ratio),
+        Term("energy_offset_removed_mae_ev_per_atom", ENERGY_UNIT, mae(left), absolutes, ratio),
     ]
 
 

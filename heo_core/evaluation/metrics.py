@@ -283,8 +283,8 @@ def compute_convergence(relaxations: Sequence[Relaxation]) -> list[Metric]:
     median = float(np.median(calls_converged)) if calls_converged else None
     failed = sum(not has_final_state(relaxation) for relaxation in relaxations)
     return [
-        _rate_metric("convergence_rate", sum(converged), n),
-        *(_rate_metric(f"success_at_{limit}", success_at(calls, converged, limit), n) for limit in SUCCESS_FORCE_CALLS),
+        rate_metric("convergence_rate", sum(converged), n),
+        *(rate_metric(f"success_at_{limit}", success_at(calls, converged, limit), n) for limit in SUCCESS_FORCE_CALLS),
         Metric("force_calls_median", median, "1", len(calls_converged)),
         Metric("failed_count", float(failed), "1", n),
     ]
@@ -315,7 +315,8 @@ def compare_convergence(
     ]
 
 
-def _rate_metric(name: str, successes: int, n: int) -> Metric:
+def rate_metric(name: str, successes: int, n: int) -> Metric:
+    """Share of n cases that succeeded, with its Wilson interval; None without a case."""
     return Metric(name, successes / n if n else None, "1", n, *wilson_interval(successes, n))
 
 

@@ -4,16 +4,21 @@ Over which cases a number is taken: convergence rate, success@N and failed count
 volume change over all cases with a final state, the unrattled one of each structure included, **converged or not** (a
 model must not look better because its hard cases are left out); energy above unrattled over the rattled cases with a
 final state whose unrattled case converged. A relaxation without a final state is a failure: it has no number and is
-never a zero. Each metric's n says how many cases are behind it. Intervals of means are cluster bootstraps over
-chemical systems; those of rates are Wilson's.
+never a zero. Symmetry kept is a rate over all cases whose target has a symmetry to keep, a space group above P1: for
+such a case a failure counts as not kept. Each metric's n says how many cases are behind it. Intervals of means are
+cluster bootstraps over chemical systems; those of rates are Wilson's.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import moyopy
 import numpy as np
+from ase.data import atomic_numbers
 
 from heo_core.errors import InputError
 from heo_core.evaluation.metrics import (
@@ -24,6 +29,7 @@ from heo_core.evaluation.metrics import (
     displacement_rmsd,
     has_final_state,
     mean_metric,
+    rate_metric,
     subtract_paired,
 )
 from heo_core.params import RattleRelaxParams
@@ -31,11 +37,22 @@ from heo_core.records import BenchmarkCase, Metric, Relaxation, Structure
 from heo_core.structures.perturb import rattle
 from heo_core.structures.supercell import find_near_cubic_repeats, repeat
 
-Row = dict[str, float | None]
+Row = dict[str, float | bool | None]
+
+# Name of the rate, the key of `compute_rows` that it is the rate of, and the tolerance of the symmetry search, Å.
+_SYMMETRIES = (
+    ("symmetry_kept_rate_1e2", "symmetry_kept_1e2", 1e-2),
+    ("symmetry_kept_rate_1e5", "symmetry_kept_1e5", 1e-5),
+)
+_P1 = 1
+
+# moyopy warns at each supercell that its translations are more than it lists; only the space group is wanted here.
+logging.getLogger("moyo").setLevel(logging.ERROR)
 
 # Name of the mean, its unit, and the key of `compute_rows` that it is the mean of.
 _MEANS = (
     ("displacement_rmsd_mean_ang", "Å", "displacement_rmsd_ang"),
+    ("rmsd_normalized_mean", "1", "rmsd_normalized"),
     ("volume_change_mean_fraction", "1", "volume_change_fraction"),
     ("energy_above_unrattled_mean_ev_per_atom", "eV/atom", "energy_above_unrattled_ev_per_atom"),
 )
@@ -99,11 +116,12 @@ def _make_cases_of(
 
 
 def compute_rows(cases: Sequence[BenchmarkCase], relaxations: Sequence[Relaxation]) -> list[Row]:
-    """Numbers of each case: displacement and volume change from the target, energy above the unrattled case.
+    """Numbers of each case: distances and volume change from the target, symmetry kept, energy above the unrattled.
 
-    energy_above_unrattled_ev_per_atom is the model's own final energy minus that of the same structure's unrattled
-    case; it is None for the unrattled case itself and where that one did not converge. All are None without a final
-    state.
+    rmsd_normalized is pymatgen's, see `match_normalized`. energy_above_unrattled_ev_per_atom is the model's own final
+    energy minus that of the same structure's unrattled case; it is None for the unrattled case itself and where that
+    one did not converge. symmetry_kept_... is None where the target has no symmetry, and False without a final state;
+    all others are None without one.
     """
     unrattled = {
         case.recipe["content_hash"]: compute_final_energy(relaxation, case.start.n_atoms)
@@ -114,22 +132,66 @@ def compute_rows(cases: Sequence[BenchmarkCase], relaxations: Sequence[Relaxatio
 
 
 def _compute_row(case: BenchmarkCase, relaxation: Relaxation, unrattled: dict[str, float | None]) -> Row:
-    moved = volume = None
-    if (
-        case.target is not None
-        and relaxation.positions is not None
-        and relaxation.lattice is not None
-        and has_final_state(relaxation)
-    ):
-        moved = displacement_rmsd(relaxation.positions, relaxation.lattice, case.target.positions, case.target.lattice)
-        volume = compute_volume_change(relaxation, case.target)
+    target, final = case.target, _get_final_cell(case, relaxation)
+    moved = matched = volume = None
+    if target is not None and final is not None:
+        moved = displacement_rmsd(final.positions, final.lattice, target.positions, target.lattice)
+        matched = match_normalized(final, target)
+        volume = compute_volume_change(relaxation, target)
     energy = compute_final_energy(relaxation, case.start.n_atoms)
     lowest = unrattled.get(case.recipe["content_hash"]) if case.recipe["rattle"] else None
     return {
         "displacement_rmsd_ang": moved,
+        "rmsd_normalized": matched,
         "volume_change_fraction": volume,
         "energy_above_unrattled_ev_per_atom": None if energy is None or lowest is None else energy - lowest,
+        **{key: None if target is None else keeps_symmetry(final, target, tol) for _, key, tol in _SYMMETRIES},
     }
+
+
+def _get_final_cell(case: BenchmarkCase, relaxation: Relaxation) -> Structure | None:
+    if relaxation.positions is None or relaxation.lattice is None or not has_final_state(relaxation):
+        return None
+    return replace(case.start, lattice=relaxation.lattice, positions=relaxation.positions)
+
+
+def match_normalized(structure: Structure, target: Structure) -> float:
+    """Root mean square distance of the best match of two cells over (V/n_atoms)^(1/3), no unit; 1 without a match.
+
+    pymatgen's StructureMatcher with stol 1 and no scaling of the volume, as Matbench Discovery has it, but of the cells
+    as they are: reduced to primitive cells first, as it does by default, a supercell whose copies moved differently is
+    averaged over them, or not matched at all.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher(stol=1.0, scale=False, primitive_cell=False)
+    found = matcher.get_rms_dist(_to_pymatgen(target), _to_pymatgen(structure))
+    return 1.0 if found is None else float(found[0])
+
+
+def _to_pymatgen(structure: Structure) -> Any:
+    from pymatgen.core import Structure as PymatgenStructure
+
+    return PymatgenStructure(structure.lattice, list(structure.species), structure.positions, coords_are_cartesian=True)
+
+
+def keeps_symmetry(structure: Structure | None, target: Structure, symprec: float) -> bool | None:
+    """Whether a cell has the space group of its target, both at one tolerance in Å; None for a target in P1."""
+    wanted = _find_space_group(target, symprec)
+    if wanted in {None, _P1}:
+        return None
+    return structure is not None and _find_space_group(structure, symprec) == wanted
+
+
+def _find_space_group(structure: Structure, symprec: float) -> int | None:
+    """Return the number of the space group, 1 to 230; None where moyopy finds none."""
+    try:
+        fractional = structure.positions @ np.linalg.inv(structure.lattice)
+        numbers = [atomic_numbers[symbol] for symbol in structure.species]
+        cell = moyopy.Cell(structure.lattice.tolist(), fractional.tolist(), numbers)
+        return int(moyopy.MoyoDataset(cell, symprec=symprec).number)
+    except (ValueError, np.linalg.LinAlgError):
+        return None
 
 
 def compute_metrics(
@@ -140,10 +202,12 @@ def compute_metrics(
     groups = [case.start.chemical_system for case in cases]
     displacements = [row["displacement_rmsd_ang"] for row in rows if row["displacement_rmsd_ang"] is not None]
     median = float(np.median(displacements)) if displacements else None
+    kept = {name: [row[key] for row in rows if row[key] is not None] for name, key, _ in _SYMMETRIES}
     return [
         *compute_convergence(relaxations),
         *(mean_metric(name, unit, [row[key] for row in rows], groups, rng) for name, unit, key in _MEANS),
         Metric("displacement_rmsd_median_ang", median, "Å", len(displacements)),
+        *(rate_metric(name, sum(map(bool, values)), len(values)) for name, values in kept.items()),
     ]
 
 
@@ -160,10 +224,11 @@ def compare(
     """
     groups = [case.start.chemical_system for case in cases]
     before, after = compute_rows(cases, baseline), compute_rows(cases, candidate)
+    means = [*_MEANS, *((name, "1", key) for name, key, _ in _SYMMETRIES)]
     return [
         *compare_convergence(baseline, candidate, groups, rng),
         *(
             mean_metric(name, unit, subtract_paired([r[key] for r in after], [r[key] for r in before]), groups, rng)
-            for name, unit, key in _MEANS
+            for name, unit, key in means
         ),
     ]

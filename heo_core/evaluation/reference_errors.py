@@ -1,11 +1,9 @@
 """Benchmarks off-equilibrium and forgetting-holdout: errors on labelled cells that do not belong to a training set.
 
-All of `energy_forces`, and two more. **Energies less a composition offset**: a finetuned model counts energies from the
-zero of its own labels, which differs from the reference set's by something linear in the composition; the offset is
-fitted to the model's errors on the other chemical systems of the same set (`remove_composition_offset`), and the RMSE
-of what is left is the energy that counts here. **Stress**: over the six different components, of the structures that
-have a reference stress and a usable, finite predicted one; what LeMat-Bulk says of its sources' stress is confirmed
-neither in sign nor in unit and is left out. There is no composition-only baseline, for there is no
+All of `energy_forces`, of which the energies less a composition offset are those to read: a finetuned model counts
+energies from the zero of its own labels, not of the reference set's. And **stress**: over the six different components,
+of the structures that have a reference stress and a usable, finite predicted one; what LeMat-Bulk says of its sources'
+stress is confirmed neither in sign nor in unit and is left out. There is no composition-only baseline, for there is no
 training split.
 """
 
@@ -17,8 +15,8 @@ import numpy as np
 
 from heo_core.curation.rows import SOURCE_ORDER
 from heo_core.evaluation import energy_forces
-from heo_core.evaluation.energy_forces import ENERGY_UNIT, Energies, Term, is_usable, make_differences
-from heo_core.evaluation.metrics import mae, ratio, remove_composition_offset, rmse, root_ratio
+from heo_core.evaluation.energy_forces import Term, is_usable, make_differences
+from heo_core.evaluation.metrics import mae, ratio, rmse, root_ratio
 from heo_core.records import Array, Metric, Prediction, Structure
 
 STRESS_UNIT = "eV/Å³"
@@ -39,11 +37,9 @@ def compute_metrics(
 ) -> list[Metric]:
     """All metrics of one model; predictions[i] belongs to structures[i]."""
     metrics = energy_forces.compute_metrics(structures, predictions, [], rng)
-    energies = Energies.collect(structures, predictions)
     systems, errors = _collect_stresses(structures, predictions)
     return [
         *(metric for metric in metrics if metric.name not in _NO_BASELINE),
-        *(term.to_metric(energies.groups, rng) for term in _offset_terms(energies)),
         *(term.to_metric(systems, rng) for term in _stress_terms(errors)),
     ]
 
@@ -54,18 +50,12 @@ def compare(
     candidate_predictions: Sequence[Prediction],
     rng: np.random.Generator,
 ) -> list[Metric]:
-    """Paired differences, candidate's metric - baseline's metric, over the structures that both predicted.
-
-    Each model's composition offset is fitted to its own errors on these structures.
-    """
+    """Paired differences, candidate's metric - baseline's metric, over the structures that both predicted."""
     pairs = [
         (structure, baseline, candidate)
         for structure, baseline, candidate in zip(structures, baseline_predictions, candidate_predictions, strict=True)
         if is_usable(baseline) and is_usable(candidate)
     ]
-    shared = [structure for structure, _, _ in pairs]
-    both = [baseline for _, baseline, _ in pairs], [candidate for _, _, candidate in pairs]
-    energies = [Energies.collect(shared, predictions) for predictions in both]
     stressed = [
         (structure, before, after)
         for structure, before, after in pairs
@@ -78,29 +68,7 @@ def compare(
     ]
     return [
         *energy_forces.compare(structures, baseline_predictions, candidate_predictions, rng),
-        *make_differences(_offset_terms(energies[0]), _offset_terms(energies[1]), energies[0].groups, rng),
         *make_differences(_stress_terms(stresses[0][1]), _stress_terms(stresses[1][1]), stresses[0][0], rng),
-    ]
-
-
-def _offset_terms(energies: Energies) -> list[Term]:
-    left = remove_composition_offset(energies.structures, energies.errors)
-    ones = np.ones_like(left)
-    return [
-        Term(
-            "energy_offset_removed_rmse_ev_per_atom",
-            ENERGY_UNIT,
-            rmse(left),
-            np.column_stack([left**2, ones]),
-            root_ratio,
-        ),
-        Term(
-            "energy_offset_removed_mae_ev_per_atom",
-            ENERGY_UNIT,
-            mae(left),
-            np.column_stack([np.abs(left), ones]),
-            ratio,
-        ),
     ]
 
 
