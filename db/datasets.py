@@ -20,8 +20,9 @@ from db.versions import add_version, get_version, label
 from heo_core.curation import CuratedDataset, Member
 from heo_core.curation.rules import RULE_DESCRIPTIONS
 from heo_core.curation.scan import RULES_VERSION
-from heo_core.params import RULE_PRESETS, CurationParams, hash_json
+from heo_core.params import RULE_PRESETS, CurationParams, GenerationParams, hash_json
 from heo_core.records import Structure
+from heo_core.structures.generation import CHECKS
 
 _MEMBERS_PER_COPY = 2000
 
@@ -69,7 +70,7 @@ def add_dataset(session: Session, params: CurationParams, curated: CuratedDatase
         ),
     )
     if is_new:
-        _add_members(session, dataset.id, curated.iter_members())
+        add_members(session, dataset.id, curated.iter_members())
         _add_findings(session, dataset.id, curated)
     return dataset
 
@@ -83,7 +84,8 @@ def _hash_content(curated: CuratedDataset) -> str:
     return hashlib.sha256("\n".join(members).encode()).hexdigest()
 
 
-def _add_members(session: Session, dataset_id: int, members: Iterable[Member]) -> None:
+def add_members(session: Session, dataset_id: int, members: Iterable[Member]) -> None:
+    """Store the structures of a new dataset, each after the one that it is a copy of."""
     ids: dict[str, int] = {}
     for chunk in batched(members, _MEMBERS_PER_COPY):
         ids.update(add_structures(session, (member.structure for member in chunk)))
@@ -180,7 +182,7 @@ def list_rejections(session: Session, dataset_id: int) -> list[dict[str, Any]]:
         {
             "rule": r.rule,
             "n_rejected": r.n_rejected,
-            "left_out_for": RULE_DESCRIPTIONS.get(r.rule, ""),
+            "left_out_for": (RULE_DESCRIPTIONS | CHECKS).get(r.rule, ""),
             "example_ids": r.example_ids,
         }
         for r in rows
@@ -222,6 +224,16 @@ def count_sources(session: Session, dataset_id: int) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in session.execute(query)]
 
 
+def _describe_params(stored: dict[str, Any]) -> dict[str, str]:
+    """Say how a dataset was curated or generated."""
+    if "rules" in stored:
+        return {"rules": _list_rules(stored["rules"]), "split": _list_fields(stored["split"])}
+    defaults = GenerationParams().model_dump(mode="json") | {"name": stored["name"], "parent": None}
+    always = ("composition", "prototype" if stored["parent"] is None else "parent", "filling", "seed")
+    changed = [name for name in defaults if name in always or stored.get(name) != defaults[name]]
+    return {"generated": _list_fields({name: stored.get(name) for name in changed})}
+
+
 def _list_rules(stored: dict[str, Any]) -> str:
     """Preset, and what was changed in it."""
     preset = RULE_PRESETS.get(stored.get("preset", ""), {})
@@ -243,8 +255,7 @@ def summarise(session: Session, dataset_id: int) -> dict[str, Any]:
         "revision": dataset.source_revision,
         "licence": dataset.licence,
         "citation": dataset.citation,
-        "rules": _list_rules(dataset.params["rules"]),
-        "split": _list_fields(dataset.params["split"]),
+        **_describe_params(dataset.params),
         "scanned": dataset.n_scanned,
         "kept": dataset.n_kept,
         "splits": count_splits(session, dataset_id),

@@ -40,7 +40,7 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-SPLITS = ("train", "validation", "test", "off_equilibrium")
+SPLITS = ("train", "validation", "test", "off_equilibrium", "generated")
 STATES = ("running", "completed", "failed")
 MODEL_STATES = ("candidate", "production", "archived")
 
@@ -85,7 +85,7 @@ class Structure(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     content_hash: Mapped[str] = mapped_column(comment="sha256 of geometry, labels and origin")
     immutable_id: Mapped[str] = mapped_column(comment="id in the source, for example mp-19770")
-    source: Mapped[str] = mapped_column(comment="mp, agm, oqmd, ...; generated for start structures of a benchmark")
+    source: Mapped[str] = mapped_column(comment="mp, agm, oqmd, ...; generated for cells that were made here")
     functional: Mapped[str | None] = mapped_column(
         comment="how the labels were made, for example pbe, or a potential's name"
     )
@@ -108,7 +108,7 @@ class Structure(Base):
 
 
 class Dataset(Base):
-    """A curated set of structures."""
+    """A set of structures, curated or generated."""
 
     __tablename__ = "dataset"
     __table_args__ = (
@@ -128,9 +128,11 @@ class Dataset(Base):
     source_revision: Mapped[str] = mapped_column(comment="commit of a Hub dataset, or sha256 of local files")
     licence: Mapped[str | None] = mapped_column(comment="licence of the source")
     citation: Mapped[str | None] = mapped_column(comment="how to cite the source")
-    params: Mapped[dict[str, Any]] = mapped_column(comment="CurationParams")
-    n_scanned: Mapped[int] = mapped_column(comment="rows read")
-    n_kept: Mapped[int] = mapped_column(comment="rows kept")
+    params: Mapped[dict[str, Any]] = mapped_column(
+        comment="CurationParams, or GenerationParams where the structures were generated"
+    )
+    n_scanned: Mapped[int] = mapped_column(comment="rows read, or cells that were to be generated")
+    n_kept: Mapped[int] = mapped_column(comment="rows kept, or cells that passed every check")
     created_at: Mapped[datetime] = _created_at()
 
 
@@ -145,11 +147,15 @@ class DatasetMember(Base):
 
     dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
     structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id), primary_key=True, index=True)
-    split: Mapped[str] = mapped_column(comment="train, validation, test, or off_equilibrium: copies without labels")
+    split: Mapped[str] = mapped_column(
+        comment="train, validation, test; without labels: off_equilibrium (copies), generated"
+    )
     parent_id: Mapped[int | None] = mapped_column(
         ForeignKey(Structure.id), comment="structure that an off-equilibrium copy was made from"
     )
-    recipe: Mapped[dict[str, Any] | None] = mapped_column(comment="how such a copy was made, seed included")
+    recipe: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="how a copy or generated cell was made, seed included"
+    )
 
 
 class DatasetLeak(Base):

@@ -33,7 +33,7 @@ left join descriptor on descriptor.structure_id = structure.id;
 
 comment on view dataset_structure is 'every structure of every dataset with its split and descriptors, one row a structure';
 comment on column dataset_structure.dataset is 'NAME@VERSION';
-comment on column dataset_structure.split is 'train, validation, test or off_equilibrium';
+comment on column dataset_structure.split is 'train, validation, test, off_equilibrium or generated';
 comment on column dataset_structure.energy_ev_per_atom is 'reference energy per atom, eV, uncorrected';
 comment on column dataset_structure.cation_fractions is 'share of each cation, for example cation_fractions ->> ''Co''';
 comment on column dataset_structure.entropy_pooled_r is 'configurational entropy per cation, all pooled, in R';

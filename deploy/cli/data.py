@@ -55,7 +55,8 @@ def export_dataset(
         typer.Option("--format", help="extxyz with MACE's keys, parquet as LeMat-Bulk has it, or an ASE database."),
     ] = "extxyz",
     split: Annotated[
-        Literal["train", "validation", "test", "off_equilibrium", "all"], typer.Option(help="Which structures.")
+        Literal["train", "validation", "test", "off_equilibrium", "generated", "all"],
+        typer.Option(help="Which structures."),
     ] = "all",
     out: Annotated[
         Path | None, typer.Option(help="File or folder to write to.", show_default="NAME-SPLIT.<ending>, here")

@@ -81,7 +81,7 @@ def curate(
         dataset_id = flow(params)
         return read(lambda session: datasets.summarise(session, dataset_id))
 
-    _run(work, as_json=as_json)
+    run_flow(work, as_json=as_json)
 
 
 def finetune(
@@ -129,7 +129,7 @@ def finetune(
         model_version_id = flow(params)
         return read(lambda session: models.summarise(session, model_version_id))
 
-    _run(work, as_json=as_json, show=print_model)
+    run_flow(work, as_json=as_json, show=print_model)
 
 
 def sweep(
@@ -192,7 +192,7 @@ def sweep(
         sweep_id = flow(params)
         return read(lambda session: sweeps.summarise(session, sweep_id))
 
-    _run(work, as_json=as_json, workers=params.runner == "pool")
+    run_flow(work, as_json=as_json, workers=params.runner == "pool")
 
 
 @sweep_app.command("show")
@@ -252,7 +252,7 @@ def evaluate(
         evaluation_ids = flow(params)
         return read(lambda session: {"metrics": evaluations.list_metrics(session, evaluation_ids)})
 
-    _run(work, as_json=as_json)
+    run_flow(work, as_json=as_json)
 
 
 def report(
@@ -280,7 +280,7 @@ def report(
         report_id = flow(params)
         return read(lambda session: reports.summarise(session, report_id))
 
-    _run(work, as_json=as_json)
+    run_flow(work, as_json=as_json)
 
 
 def pipeline(
@@ -304,7 +304,7 @@ def pipeline(
         report_id = flow(params.curation, params.finetuning, params.evaluation, params.reporting)
         return read(lambda session: reports.summarise(session, report_id))
 
-    _run(work, as_json=as_json)
+    run_flow(work, as_json=as_json)
 
 
 def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields: Any) -> P:
@@ -336,7 +336,7 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _run(
+def run_flow(
     work: Callable[[], dict[str, Any]],
     *,
     as_json: bool,

@@ -26,6 +26,9 @@ from heo_core.structures.supercell import find_near_cubic_repeats
 from heo_core.structures.symmetry import find_space_group
 from heo_core.structures.vacancies import remove_oxygens
 
+GENERATOR_VERSION = 1
+"""Another number when the same parameters make other cells."""
+
 CHECKS: dict[str, str] = {
     "space_group": "the parent, all cations of a sublattice alike, has not the space group of its prototype",
     "stoichiometry": "the cell has not the cations or oxygens that were asked for",
@@ -63,7 +66,7 @@ def generate(params: GenerationParams, on_progress: Callable[[int], None] | None
     return cells
 
 
-def compute_parent_revision(params: GenerationParams) -> str | None:
+def compute_parent_sha256(params: GenerationParams) -> str | None:
     """Sha256 of the parent file, so that a recipe says what it read; None for a prototype. InputError if unreadable."""
     if params.parent is None:
         return None
@@ -104,7 +107,7 @@ class _Batch:
             "seed": params.seed,
         }
         if params.parent is not None:
-            self.recipe["parent_sha256"] = compute_parent_revision(params)
+            self.recipe["parent_sha256"] = compute_parent_sha256(params)
 
     def make_cell(self, number: int) -> GeneratedCell:
         params = self.params

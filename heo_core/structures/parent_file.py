@@ -52,6 +52,7 @@ def load_parent(path: Path) -> Prototype:
         sublattices.append(Sublattice(name, fractional[sites], coordination, bond, cation=name))
     return Prototype(
         name=path.name,
+        like=path.name,
         space_group_number=find_space_group(structure),
         lattice=structure.lattice,
         sublattices=tuple(sublattices),
@@ -70,7 +71,8 @@ def _read(path: Path) -> Structure:
             warnings.simplefilter("ignore")  # of readers, about what a file leaves out
             atoms = read(path, index=0)
     except Exception as exc:  # each of ASE's readers fails in its own way
-        raise InputError(f"parent {path} cannot be read: {first_line(exc)}; allowed: CIF, POSCAR, extxyz, ...") from exc
+        reason = getattr(exc, "strerror", None) or first_line(exc)
+        raise InputError(f"parent {path} cannot be read: {reason}; allowed: CIF, POSCAR, extxyz, ...") from exc
     assert isinstance(atoms, Atoms)  # noqa: S101
     if not atoms.pbc.all() or atoms.cell.rank < 3:
         raise InputError(f"parent {path} is not periodic in three dimensions")

@@ -44,11 +44,12 @@ class Sublattice:
 class Prototype:
     """A parent crystal in its conventional cell.
 
-    lattice (3, 3): of one real oxide of this kind, Å; its shape is kept, its size follows the composition.
+    like: a real oxide of this kind; lattice (3, 3): its cell, Å, whose shape is kept and whose size is not.
     anion_sites (n_anions, 3): fractional. oxygen_radius_ang: as fits its surroundings here.
     """
 
     name: str
+    like: str
     space_group_number: int | None
     lattice: Array
     sublattices: tuple[Sublattice, ...]
@@ -250,7 +251,9 @@ def _build(name: str) -> Prototype:
         cations = _list_orbits(sites, recipe.space_group_number)
         bond = compute_bond(lattice, cations, anions, coordination)
         sublattices.append(Sublattice(sublattice, cations, coordination, bond))
-    return Prototype(name, recipe.space_group_number, lattice, tuple(sublattices), anions, recipe.oxygen_radius_ang)
+    return Prototype(
+        name, recipe.like, recipe.space_group_number, lattice, tuple(sublattices), anions, recipe.oxygen_radius_ang
+    )
 
 
 def _list_orbits(sites: _Sites, space_group_number: int) -> Array:

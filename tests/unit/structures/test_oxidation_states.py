@@ -5,7 +5,6 @@ import pytest
 from heo_core.errors import InputError
 from heo_core.structures.oxidation_states import balance_charges
 
-
 FIVE = ("Mg", "Ni", "Cu", "Co", "Zn")
 
 
