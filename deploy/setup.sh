@@ -26,5 +26,15 @@ fi
 : >"$UNFINISHED"
 echo "==> installing heo and its dependencies into $VENV (about 3 minutes; 8 GB on disk, most of it PyTorch)"
 "$VENV/bin/python" -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# icet comes as source: it makes quasirandom cells, and nothing else needs it.
+sqs="'heo structures generate --filling sqs' will not work; for it, have a C++ compiler and run: \
+    $VENV/bin/python -m pip install --constraint constraints.txt icet"
+if command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1; then
+    echo "==> building icet (about a minute)"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --constraint constraints.txt icet ||
+        echo "==> icet could not be built: $sqs"
+else
+    echo "==> no C++ compiler here: $sqs"
+fi
 printf '%s\n' "$key" >"$STAMP"
 rm "$UNFINISHED"

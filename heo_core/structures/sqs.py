@@ -23,8 +23,8 @@ _TRIPLET_CUTOFF_PER_NEAREST = 1.1
 _ANION = "O"
 
 INSTALL = (
-    "filling sqs needs icet, which has no ready-made package and is built by a C++ compiler: install one (g++ or "
-    "clang++), then pip install 'heo[sqs]'"
+    "filling sqs needs icet, which is built by a C++ compiler: have one (g++ or clang++), then "
+    "pip install --constraint constraints.txt icet, or the extra heo[sqs]"
 )
 
 
