@@ -353,6 +353,15 @@ def complete_evaluation(
     evaluation.cautions, evaluation.dtype = list(cautions), dtype
 
 
+def summarise(session: Session, evaluation_ids: Sequence[int]) -> dict[str, Any]:
+    """Return the numbers of evaluations, the paired differences between them, and what to know before reading them."""
+    return {
+        "caution": list_cautions(session, evaluation_ids),
+        "metrics": list_metrics(session, evaluation_ids),
+        "differences": list_differences(session, evaluation_ids),
+    }
+
+
 def list_metrics(session: Session, evaluation_ids: Sequence[int]) -> list[dict[str, Any]]:
     """Summary numbers of evaluations, one row a number."""
     query = (

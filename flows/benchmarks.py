@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import batched
+from pathlib import Path
 
 import numpy as np
 from prefect import task
@@ -20,6 +22,7 @@ from db.versions import get_version, label
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
+from heo_core.curation.labelled import read_labelled
 from heo_core.errors import InputError
 from heo_core.evaluation import (
     energy_forces,
@@ -34,6 +37,8 @@ from heo_core.evaluation.relax import relax_structures
 from heo_core.models import load_model, resolve_device
 from heo_core.models.potential import Potential
 from heo_core.params import (
+    BENCHMARK_KINDS,
+    NAME_PATTERN,
     BenchmarkParams,
     EnergyForcesParams,
     EquationOfStateParams,
@@ -111,6 +116,32 @@ def store_benchmark(
             reference_id=reference_id,
             is_of_files=bool(structures),
         )
+
+
+def add_own_benchmark(
+    name: str, params: BenchmarkParams, *, dataset: str | None = None, files: Sequence[Path] = ()
+) -> str:
+    """Store a benchmark of the user's own, on a dataset's split or on files; return its NAME@VERSION.
+
+    The same name with the same content is found again. InputError for a name that is taken by a kind, for two places
+    to take structures from, or none where the kind needs one.
+    """
+    if name in BENCHMARK_KINDS or not re.fullmatch(NAME_PATTERN, name):
+        raise InputError(
+            f"a benchmark cannot be called {name!r}: letters, digits, '.', '_' and '-', and no kind's name"
+        )
+    can_have = isinstance(params, EnergyForcesParams | OffEquilibriumErrorsParams | RattleRelaxParams)
+    if (dataset is not None) + bool(files) + (not can_have) != 1:
+        allowed = "a dataset or files" if can_have else "neither dataset nor files"
+        raise InputError(f"{params.kind} takes {allowed}; given: dataset {dataset}, {len(files)} files")
+    structures = [structure for file in files for structure in read_labelled(file)]
+    dataset_id = None
+    if dataset is not None:
+        with session_scope(load_settings().resolve_database_url()) as session:
+            dataset_id = datasets.get_dataset(session, dataset).id
+        if isinstance(params, OffEquilibriumErrorsParams):
+            params = params.model_copy(update={"dataset": dataset})
+    return label(store_benchmark(params, dataset_id, name=name, structures=structures))
 
 
 @task(name="find stored benchmark", task_run_name="find {reference}", cache_policy=NO_CACHE)
@@ -293,8 +324,9 @@ def _run_relaxations(
     relaxations = [done[index] for index in range(len(cases))]
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
     if isinstance(params, RattleRelaxParams):
-        _store_rows(evaluation_id, rattle_relax.compute_rows(cases, relaxations), settings)
-        return rattle_relax.compute_metrics(cases, relaxations, rng)
+        rows = rattle_relax.compute_rows(cases, relaxations)
+        _store_rows(evaluation_id, rows, settings)
+        return rattle_relax.compute_metrics(cases, relaxations, rng, rows)
     reference = _predict_under_reference(benchmark, cases, relaxations, settings)
     _store_rows(evaluation_id, substitution_relax.compute_rows(cases, relaxations, reference), settings)
     return substitution_relax.compute_metrics(cases, relaxations, reference, rng)

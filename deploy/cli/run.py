@@ -232,25 +232,37 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--benchmark",
-            help="energy-forces, off-equilibrium, rattle-relax, substitution-relax, forgetting-holdout or "
-            "equation-of-state.",
+            help="energy-forces, off-equilibrium, rattle-relax, substitution-relax, physics, forgetting-holdout, "
+            "equation-of-state, or NAME or NAME@VERSION of one that is stored ('heo benchmark list'). May be repeated.",
             show_default="the first four",
         ),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Run again what is done; the old numbers stay until the new ones are complete."),
+    ] = False,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate models on benchmarks and compare each with the first."""
-    from heo_core.params import EvaluationParams
+    from heo_core.params import BENCHMARK_KINDS, EvaluationParams
 
-    params = build_params(EvaluationParams, set_, models=models or None, dataset=dataset, benchmarks=benchmarks or None)
+    params = build_params(
+        EvaluationParams,
+        set_,
+        models=models or None,
+        dataset=dataset,
+        benchmarks=[name for name in benchmarks if name in BENCHMARK_KINDS] if benchmarks else None,
+        stored_benchmarks=[name for name in benchmarks or [] if name not in BENCHMARK_KINDS],
+        force=force,
+    )
 
     def work() -> dict[str, Any]:
         from db import evaluations
         from flows.evaluate import evaluate as flow
 
         evaluation_ids = flow(params)
-        return read(lambda session: {"metrics": evaluations.list_metrics(session, evaluation_ids)})
+        return read(lambda session: evaluations.summarise(session, evaluation_ids))
 
     run_flow(work, as_json=as_json)
 

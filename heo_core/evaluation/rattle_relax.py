@@ -195,10 +195,16 @@ def _find_space_group(structure: Structure, symprec: float) -> int | None:
 
 
 def compute_metrics(
-    cases: Sequence[BenchmarkCase], relaxations: Sequence[Relaxation], rng: np.random.Generator
+    cases: Sequence[BenchmarkCase],
+    relaxations: Sequence[Relaxation],
+    rng: np.random.Generator,
+    rows: Sequence[Row] | None = None,
 ) -> list[Metric]:
-    """All metrics of one model; relaxations[i] belongs to cases[i]. Over which cases: see the module's docstring."""
-    rows = compute_rows(cases, relaxations)
+    """All metrics of one model; relaxations[i] belongs to cases[i]. Over which cases: see the module's docstring.
+
+    rows: those of `compute_rows`, where they are known already.
+    """
+    rows = compute_rows(cases, relaxations) if rows is None else rows
     groups = [case.start.chemical_system for case in cases]
     displacements = [row["displacement_rmsd_ang"] for row in rows if row["displacement_rmsd_ang"] is not None]
     median = float(np.median(displacements)) if displacements else None

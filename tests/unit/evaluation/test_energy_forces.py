@@ -6,7 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heo_core.evaluation.energy_forces import compare, compute_errors, compute_metrics
+from heo_core.evaluation.energy_forces import (
+    compare,
+    compute_errors,
+    compute_group_metrics,
+    compute_metrics,
+    find_offset,
+)
 from heo_core.evaluation.metrics import fit_composition_baseline
 from heo_core.records import Metric, Prediction, Structure
 
@@ -28,6 +34,10 @@ EXPECTED_NAMES = {
     "forces_skill",
     "forces_softening_slope",
     "failed_count",
+    "energy_offset_removed_rmse_ev_per_atom",
+    "energy_offset_removed_mae_ev_per_atom",
+    "energy_offset_removed_median_ev_per_atom",
+    "energy_offset_removed_q95_ev_per_atom",
 }
 
 
@@ -73,6 +83,24 @@ def compute(structures, predictions, training=()) -> dict[str, Metric]:
     return by_name(compute_metrics(structures, predictions, training, np.random.default_rng(0)))
 
 
+def remove_offset_by_least_squares(structures: list[Structure], errors: np.ndarray) -> np.ndarray:
+    """Each system's errors less what a ridge fit to those of all others predicts; six systems are six parts."""
+    systems = np.array(["-".join(sorted(set(s.species))) for s in structures])
+    left = errors.copy()
+    for system in set(systems):
+        others = [s for s, own in zip(structures, systems, strict=True) if own != system]
+        elements = sorted({e for s in others for e in s.species})
+        fractions, own = (
+            np.array([[s.species.count(e) / len(s.species) for e in elements] for s in chosen])
+            for chosen in (others, [s for s, name in zip(structures, systems, strict=True) if name == system])
+        )
+        y = errors[systems != system]
+        rows, values = np.vstack([fractions, np.sqrt(1e-3) * np.eye(len(elements))]), np.zeros(len(y) + len(elements))
+        values[: len(y)] = y - y.mean()
+        left[systems == system] -= y.mean() + own @ np.linalg.lstsq(rows, values, rcond=None)[0]
+    return left
+
+
 def test_metrics_equal_plain_loops():
     structures, training = make_structures(30), make_structures(40, seed=9)
     predictions = make_predictions(structures, 1)
@@ -95,6 +123,7 @@ def test_metrics_equal_plain_loops():
     baseline = fit_composition_baseline(training).predict(structures)
     missed = [b - s.energy_ev / len(s.species) for b, s in zip(baseline, structures, strict=True)]
     baseline_rmse = math.sqrt(sum(x * x for x in missed) / 30)
+    left = sorted(abs(x) for x in remove_offset_by_least_squares(structures, np.array(e)))
     energy_rmse = math.sqrt(sum(x * x for x in e) / 30)
     expected = {
         "energy_rmse_ev_per_atom": energy_rmse,
@@ -114,6 +143,10 @@ def test_metrics_equal_plain_loops():
         "forces_skill": 1 - sum(f) / sum(abs(x) for x in r),
         "forces_softening_slope": sum(x * y for x, y in zip(p, r, strict=True)) / sum(x * x for x in r),
         "failed_count": 0.0,
+        "energy_offset_removed_rmse_ev_per_atom": math.sqrt(sum(x * x for x in left) / 30),
+        "energy_offset_removed_mae_ev_per_atom": sum(left) / 30,
+        "energy_offset_removed_median_ev_per_atom": (left[14] + left[15]) / 2,
+        "energy_offset_removed_q95_ev_per_atom": left[27] + 0.55 * (left[28] - left[27]),
     }
     assert {name: metric.value for name, metric in found.items()} == pytest.approx(expected, abs=1e-9)
 
@@ -127,6 +160,8 @@ def test_intervals_hold_their_value_and_shrink_to_it_when_all_groups_are_alike()
         "energy_q95_ev_per_atom",
         "forces_median_ev_per_ang",
         "forces_q95_ev_per_ang",
+        "energy_offset_removed_median_ev_per_atom",
+        "energy_offset_removed_q95_ev_per_atom",
     }
     for name, metric in compute(structures, predictions, make_structures(40, seed=9)).items():
         if name in without:
@@ -268,6 +303,8 @@ def test_comparison_is_the_difference_of_the_metrics_on_the_structures_both_pred
         "forces_rmse_ev_per_ang",
         "forces_mae_ev_per_ang",
         "forces_softening_slope",
+        "energy_offset_removed_rmse_ev_per_atom",
+        "energy_offset_removed_mae_ev_per_atom",
     }
     for name, metric in found.items():
         assert metric.value == pytest.approx(second[name].value - first[name].value, abs=1e-12)
@@ -289,3 +326,59 @@ def test_comparison_without_a_shared_structure_has_no_number():
     failed = [Prediction(None, None, failure="a")]
     for metric in compare(structures, failed, make_predictions(structures, 1), np.random.default_rng(0)):
         assert (metric.value, metric.n, metric.ci_low) == (None, 0, None)
+
+
+def test_group_metrics_equal_plain_loops_over_the_group():
+    structures = [replace(s, source=("mp", "oqmd")[i % 2]) for i, s in enumerate(make_structures(30))]
+    predictions = make_predictions(structures, 1)
+    failed = Prediction(None, None, failure="unknown element")
+    found = {
+        (m.grouping, m.group_name, m.name): m for m in compute_group_metrics(structures, [*predictions[:-1], failed])
+    }
+    pairs = list(zip(structures, predictions, strict=True))[:-1]
+    assert {key[:2] for key in found} == {
+        *(("element", symbol) for symbol in ("Co", "Cu", "Mg", "Ni", "O", "Zn")),
+        ("source", "mp"),
+        ("source", "oqmd"),
+        ("n_elements", "2"),
+        ("n_elements", "3"),
+    }
+
+    def check(grouping, group, chosen, counts):
+        e = [(q.energy_ev - s.energy_ev) / len(s.species) for s, q in pairs if chosen(s)]
+        f, r = [], []
+        for s, q in pairs:
+            for symbol, ref, pred in zip(s.species, s.forces_ev_per_ang, q.forces_ev_per_ang, strict=True):
+                if chosen(s) and counts(symbol):
+                    f.extend(a - b for a, b in zip(pred, ref, strict=True))
+                    r.extend(ref)
+        expected = {
+            "energy_rmse_ev_per_atom": math.sqrt(sum(x * x for x in e) / len(e)),
+            "energy_mae_ev_per_atom": sum(abs(x) for x in e) / len(e),
+            "forces_rmse_ev_per_ang": math.sqrt(sum(x * x for x in f) / len(f)),
+            "forces_mae_ev_per_ang": sum(abs(x) for x in f) / len(f),
+            "zero_force_rmse_ev_per_ang": math.sqrt(sum(x * x for x in r) / len(r)),
+            "forces_softening_slope": sum((x + y) * y for x, y in zip(f, r, strict=True)) / sum(y * y for y in r),
+        }
+        for name, value in expected.items():
+            metric = found[grouping, group, name]
+            assert (metric.value, metric.n) == (pytest.approx(value, abs=1e-9), len(e))
+
+    check("element", "Mg", lambda s: "Mg" in s.species, lambda symbol: symbol == "Mg")
+    check("element", "O", lambda s: True, lambda symbol: symbol == "O")
+    check("source", "mp", lambda s: s.source == "mp", lambda symbol: True)
+    check("n_elements", "2", lambda s: len(set(s.species)) == 2, lambda symbol: True)
+
+
+def test_without_a_structure_there_is_no_group():
+    assert compute_group_metrics([], []) == []
+
+
+def test_a_model_on_another_energy_scale_is_told_and_one_on_the_same_is_not():
+    structures = make_structures(30)
+    predictions = make_predictions(structures, 1)
+    shifted = [
+        replace(p, energy_ev=p.energy_ev - 0.6 * s.n_atoms) for s, p in zip(structures, predictions, strict=True)
+    ]
+    assert find_offset(list(compute(structures, predictions).values())) is None
+    assert "another scale" in find_offset(list(compute(structures, shifted).values()))

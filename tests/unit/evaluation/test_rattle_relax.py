@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure as PymatgenStructure
 
 from heo_core.errors import InputError
 from heo_core.evaluation import rattle_relax
@@ -199,8 +201,11 @@ def test_the_unconverged_are_averaged_and_the_failed_are_counted():
     assert found["force_calls_median"].n == 3
     assert rattle_relax.compute_rows(cases, relaxations)[1] == {
         "displacement_rmsd_ang": None,
+        "rmsd_normalized": None,
         "volume_change_fraction": None,
         "energy_above_unrattled_ev_per_atom": None,
+        "symmetry_kept_1e2": False,
+        "symmetry_kept_1e5": False,
     }
 
 
@@ -222,3 +227,44 @@ def test_comparison_pairs_the_cases_for_which_both_have_a_number():
 def test_without_a_case_every_number_is_none():
     for metric in rattle_relax.compute_metrics([], [], np.random.default_rng(0)):
         assert (metric.value, metric.n) == ((0, 0) if metric.name == "failed_count" else (None, 0))
+
+
+def test_rmsd_normalized_is_pymatgens_over_the_edge_of_a_cube_of_one_atom():
+    _, rattled = make_cases(1, rattle_ang=0.05)
+    (row,) = rattle_relax.compute_rows([rattled], [finish(rattled.start)])
+    edge = (rattled.target.volume_ang3 / rattled.target.n_atoms) ** (1 / 3)
+    assert row["rmsd_normalized"] == pytest.approx(row["displacement_rmsd_ang"] / edge, abs=1e-9)
+    lattice, species = rattled.target.lattice, list(rattled.target.species)
+    cells = [
+        PymatgenStructure(lattice, species, positions, coords_are_cartesian=True)
+        for positions in (rattled.target.positions, rattled.start.positions)
+    ]
+    plain = StructureMatcher(stol=1.0, scale=False, primitive_cell=False).get_rms_dist(*cells)[0]
+    assert row["rmsd_normalized"] == pytest.approx(plain, abs=1e-9)
+
+
+def test_a_cell_that_no_longer_matches_its_target_counts_as_one():
+    target = make_structure("target")
+    assert rattle_relax.match_normalized(replace(target, lattice=target.lattice * 1.5), target) == 1.0
+
+
+def test_symmetry_is_kept_within_its_tolerance_and_is_no_question_in_p1():
+    target = make_structure("target")
+    moved = target.positions.copy()
+    moved[0, 0] += 1e-3
+    nearly = replace(target, positions=moved)
+    assert rattle_relax.keeps_symmetry(target, target, 1e-5)
+    assert rattle_relax.keeps_symmetry(nearly, target, 1e-2)
+    assert rattle_relax.keeps_symmetry(nearly, target, 1e-5) is False
+    assert rattle_relax.keeps_symmetry(None, target, 1e-5) is False
+    p1 = replace(target, positions=target.positions + np.random.default_rng(0).normal(0, 0.2, (8, 3)))
+    assert rattle_relax.keeps_symmetry(p1, p1, 1e-2) is None
+
+
+def test_symmetry_kept_is_a_rate_over_targets_with_symmetry():
+    cases = make_cases(3, n_rattles=1)
+    relaxations = [finish(case.target if case.recipe["rattle"] == 0 else case.start) for case in cases]
+    relaxations[0] = finish(cases[0].start, energy=None)
+    found = by_name(rattle_relax.compute_metrics(cases, relaxations, np.random.default_rng(0)))
+    for name in ("symmetry_kept_rate_1e2", "symmetry_kept_rate_1e5"):
+        assert (found[name].value, found[name].n) == (2 / 6, 6)
