@@ -1,4 +1,4 @@
-"""Table and figure of docs/finetuning.md: models of the registry side by side, from the leaderboard in SQL.
+"""Table and figure of docs/finetuning.md: models of the registry side by side, from the views in SQL.
 
     python benchmarks/strategies.py PARENT CHILD... --dataset lemat [--out docs/images/strategies.png]
 
@@ -27,7 +27,7 @@ COLUMNS = {
     "simple oxides force RMSE, meV/Å": ("forgetting-holdout", "forces_rmse_ev_per_ang", 1000),
     "volume error of binary oxides, %": ("equation-of-state", "equilibrium_volume_mae_fraction", 100),
 }
-QUERY = "select model, split_part(benchmark, '@', 1) as benchmark, metric, value from leaderboard"
+QUERY = "select model, split_part(benchmark, '@', 1) as benchmark, metric, value from evaluation_metric"
 
 
 def load_table(references: list[str], dataset: str) -> pd.DataFrame:

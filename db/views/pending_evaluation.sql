@@ -1,0 +1,29 @@
+create view pending_evaluation as
+select
+    model_version.name || '@' || model_version.version as model,
+    benchmark.name || '@' || benchmark.version as benchmark,
+    benchmark.kind,
+    evaluation.state,
+    evaluation.failure,
+    model_version.id as model_version_id,
+    benchmark.id as benchmark_id
+from model_version
+cross join (
+    select distinct on (benchmark.name) benchmark.id, benchmark.name, benchmark.version, benchmark.kind
+    from benchmark
+    order by benchmark.name, benchmark.version desc
+) as benchmark
+left join evaluation
+    on evaluation.model_version_id = model_version.id
+    and evaluation.benchmark_id = benchmark.id
+    and evaluation.replaces_id is null
+where model_version.state <> 'archived' and evaluation.state is distinct from 'completed';
+
+comment on view pending_evaluation is 'models that are not archived and have no completed evaluation on the newest version of a benchmark that others of them have';
+comment on column pending_evaluation.model is 'NAME@VERSION';
+comment on column pending_evaluation.benchmark is 'NAME@VERSION, the newest of its name';
+comment on column pending_evaluation.kind is 'what is measured';
+comment on column pending_evaluation.state is 'running or failed; null where it was never tried';
+comment on column pending_evaluation.failure is 'why the last try is not complete';
+comment on column pending_evaluation.model_version_id is 'model_version.id';
+comment on column pending_evaluation.benchmark_id is 'benchmark.id';
