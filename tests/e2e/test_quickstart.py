@@ -16,7 +16,7 @@ from psycopg import sql
 
 from deploy.services.process import marked_processes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TABLES = (
     "dataset",
