@@ -668,13 +668,18 @@ class GenerationParams(Params):
 
     @field_validator("composition", "supercell", mode="before")
     @classmethod
-    def _read_text(cls, given: Any) -> Any:
+    def _read_text(cls, given: Any, info: ValidationInfo) -> Any:
         """Read JSON, and repeats such as 4x2x2, as people type them into a form or a command."""
         if not isinstance(given, str):
             return given
-        if re.fullmatch(r"\d+(x\d+)+", given):
+        if info.field_name == "composition":
+            return json.loads(given) if given.lstrip().startswith("{") else given
+        if re.fullmatch(r"\d+x\d+x\d+", given):
             return [int(number) for number in given.split("x")]
-        return json.loads(given) if given.lstrip().startswith(("{", "[[")) else given
+        if not given.lstrip().startswith("["):
+            msg = "it is three repeats such as 4x2x2, or a matrix such as [[0,2,2],[2,0,2],[2,2,0]]"
+            raise ValueError(msg)
+        return json.loads(given)
 
     @field_validator("supercell")
     @classmethod

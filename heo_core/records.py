@@ -120,13 +120,44 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
+class Frame:
+    """One evaluated state: forces (n_atoms, 3) in eV/Å, stress (3, 3) in eV/Å³ with ASE's sign.
+
+    lattice (3, 3), rows are the lattice vectors, Å. positions: (n_atoms, 3), Cartesian, not wrapped, Å.
+    """
+
+    energy_ev: float
+    forces_ev_per_ang: Array
+    stress_ev_per_ang3: Array
+    lattice: Array
+    positions: Array
+
+    @property
+    def fmax_ev_per_ang(self) -> float:
+        """Length of the largest force, eV/Å."""
+        return float(np.linalg.norm(self.forces_ev_per_ang, axis=1).max())
+
+    @property
+    def volume_ang3(self) -> float:
+        """Volume of the cell, Å³."""
+        return float(abs(np.linalg.det(self.lattice)))
+
+    def is_finite(self) -> bool:
+        """Whether every number is one."""
+        parts = (self.energy_ev, self.forces_ev_per_ang, self.stress_ev_per_ang3, self.lattice, self.positions)
+        return all(bool(np.isfinite(part).all()) for part in parts)
+
+
+@dataclass(frozen=True, eq=False)
 class Relaxation:
     """How one structure relaxed, judged on its final state by our own check of forces and stress.
 
     lattice (3, 3) and positions (n_atoms, 3) are the final state in Å, atoms in the order given and not wrapped.
     force_calls counts every evaluation of the model for this structure, the first and the last included.
-    cell_fmax_ev_per_ang: largest row of V·stress/n_atoms, ASE's cell force at zero strain; 0 with a fixed cell.
-    energies_ev and fmaxes_ev_per_ang: one value a force call.
+    cell_fmax_ev_per_ang: largest row of V·stress/n_atoms, ASE's cell force at zero strain, of the mean stress alone
+    with a hydrostatic filter; 0 with a fixed cell.
+    energies_ev and fmaxes_ev_per_ang: one value a force call. trajectory: every state, where it was asked for.
+    displacement_rmsd_ang and volume_change_fraction: of the final state, from the start.
     A structure that failed outright (unknown element, exploded, collapsed, not finite) has no final state: energies and
     arrays are None. One that merely did not converge has one, and its failure says so.
     """
@@ -144,6 +175,9 @@ class Relaxation:
     stress_ev_per_ang3: Array | None
     energies_ev: tuple[float, ...] = ()
     fmaxes_ev_per_ang: tuple[float, ...] = ()
+    displacement_rmsd_ang: float | None = None
+    volume_change_fraction: float | None = None
+    trajectory: tuple[Frame, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 import torch_sim
+from torch_sim.autobatching import determine_max_batch_size
 from torch_sim.models.interface import ModelInterface
 from torch_sim.optimizers.state import FireState, LBFGSState, OptimState
 from torch_sim.state import SimState
@@ -26,11 +30,17 @@ class BatchedOptimizer:
         self._model = model
         self._state: OptimState = None  # as long as the batch is empty
         self._handedness: list[float] = []
-        cell_filter = torch_sim.CellFilter.frechet if params.cell_filter == "frechet" else None
-        self._init, self._step = {"lbfgs": _lbfgs, "fire": _fire}[params.optimizer](cell_filter)
+        options: dict[str, Any] = {}
+        if params.cell_filter != "none":
+            is_hydrostatic = params.cell_filter == "hydrostatic"
+            options = {"cell_filter": torch_sim.CellFilter.frechet, "hydrostatic_strain": is_hydrostatic}
+        self._init, self._step = {"lbfgs": _lbfgs, "bfgs": _bfgs, "fire": _fire}[params.optimizer](options)
 
     def add(self, structures: Sequence[Structure]) -> None:
-        """Evaluate structures and append them; none may be larger than the largest that began the batch."""
+        """Evaluate structures and append them; none may be larger than the largest that began the batch.
+
+        For BFGS all must be of one size.
+        """
         start = to_sim_state(
             structures, device=self._model.device.type, dtype=str(self._model.dtype).removeprefix("torch.")
         )
@@ -83,22 +93,25 @@ class _CallOnce:
         return self._answer
 
 
-def _fire(cell_filter: torch_sim.CellFilter | None) -> tuple[_Init, _Step]:
+def _fire(options: dict[str, Any]) -> tuple[_Init, _Step]:
     def init(start: SimState, model: _CallOnce) -> FireState:
         # torch-sim marks a new structure by NaN velocities and treats it differently when it joins others. At rest, a
         # structure halves its time step once: twice the time step at rest is the same start, whatever the batch.
-        state = torch_sim.fire_init(start, model, dt_start=0.2, cell_filter=cell_filter)
+        state = torch_sim.fire_init(start, model, dt_start=0.2, **options)
         state.velocities = torch.zeros_like(state.velocities)
-        if cell_filter is not None:
+        if options:
             state.cell_velocities = torch.zeros_like(state.cell_velocities)
         return state
 
     return init, torch_sim.fire_step
 
 
-def _lbfgs(cell_filter: torch_sim.CellFilter | None) -> tuple[_Init, _Step]:
-    init = partial(torch_sim.lbfgs_init, alpha=_START_STIFFNESS, step_size=1.0, cell_filter=cell_filter)
-    return init, _lbfgs_step
+def _bfgs(options: dict[str, Any]) -> tuple[_Init, _Step]:
+    return partial(torch_sim.bfgs_init, alpha=_START_STIFFNESS, **options), torch_sim.bfgs_step
+
+
+def _lbfgs(options: dict[str, Any]) -> tuple[_Init, _Step]:
+    return partial(torch_sim.lbfgs_init, alpha=_START_STIFFNESS, step_size=1.0, **options), _lbfgs_step
 
 
 def _lbfgs_step(state: LBFGSState, model: ModelInterface) -> LBFGSState:
@@ -113,3 +126,11 @@ def _lbfgs_step(state: LBFGSState, model: ModelInterface) -> LBFGSState:
     state.y_history[~curves_up, -1] = 0.0
     state.alpha = torch.where(curves_up, 0.0, _START_STIFFNESS).to(state.dtype)  # 0: from the history
     return state
+
+
+def find_atoms_that_fit(model: ModelInterface, structure: Structure, max_atoms: int) -> int:
+    """Atoms of copies of a structure that fit into the memory of the GPU, at most max_atoms; tries growing batches."""
+    state = to_sim_state([structure], device=model.device.type, dtype=str(model.dtype).removeprefix("torch."))
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it tries
+        copies = determine_max_batch_size(state, model, max_atoms=max_atoms)
+    return int(copies * structure.n_atoms)

@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +77,21 @@ class MacePotential(Potential):
     def __init__(self, model: ModelFile, *, device: str, dtype: str) -> None:
         super().__init__(model, device=device, dtype=dtype)
         self._module = load_module(model, device).to(getattr(torch, dtype))
+        on_cpu = device == "cpu"
         self._torch_sim_model = MaceModel(
             self._module,
             device=torch.device(device),
             dtype=getattr(torch, dtype),
-            neighbor_list_fn=find_neighbors if device == "cpu" else None,
+            neighbor_list_fn=find_neighbors if on_cpu else None,
+            enable_cueq=not on_cpu and find_spec("cuequivariance_torch") is not None,
             head=_choose_head(self._module, model.reference),
         )
+
+    def in_single_precision(self) -> MacePotential:
+        """Return this potential in float32; itself if it is."""
+        if self.dtype == "float32":
+            return self
+        return MacePotential(self._model_file, device=self.device, dtype="float32")
 
     def as_ase_calculator(self) -> MACECalculator:
         """Return MACE's own calculator; several of different precision may live side by side."""

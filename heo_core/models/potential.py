@@ -47,11 +47,16 @@ class Potential(ABC):
         """Return torch-sim's ModelInterface of this model, or None where torch-sim does not serve the family."""
         return None
 
+    def in_single_precision(self) -> Potential:
+        """Return this potential in float32; itself if it computes in it, or in no other precision."""
+        return self
+
     def predict(self, structures: Sequence[Structure], max_atoms_per_batch: int | None = None) -> list[Prediction]:
         """Energies, forces and stresses in the order of the structures; one that fails has its reason and no numbers.
 
         max_atoms_per_batch: atoms computed side by side; None leaves the choice to the family. A batch that raises, or
-        in which a number is not finite, is computed again one by one, so that a bad structure never harms the others.
+        in which a number is not finite, is computed again half by half, so that a bad structure never harms the others,
+        and what does not fit into the memory is made smaller.
         """
         predictions: dict[int, Prediction] = {}
         sound: list[int] = []
@@ -106,7 +111,8 @@ class Potential(ABC):
                 return predictions
         if len(structures) == 1:
             return [Prediction(None, None, failure=failure)]
-        return [self._predict_safely([structure])[0] for structure in structures]
+        middle = len(structures) // 2
+        return self._predict_safely(structures[:middle]) + self._predict_safely(structures[middle:])
 
 
 def describe_error(exc: Exception) -> str:

@@ -49,17 +49,20 @@ def find_neighbors(
     """Pairs within the cutoff, on the CPU: matscipy's list, the one of MACE's own calculator.
 
     torch-sim's default compiles its kernel for seconds when it is first called, to save about a millisecond a call.
-    positions (N, 3) Å, cell (S, 3, 3) in rows, pbc (3,). Returns pairs (2, E), the system of each (E,) and its lattice
-    shift (E, 3). FloatingPointError if a number is not finite.
+    positions (N, 3) Å, cell (S, 3, 3) in rows, pbc (3,) or (S, 3). Returns pairs (2, E), the system of each (E,) and
+    its lattice shift (E, 3). FloatingPointError if a number is not finite.
     """
     points, cells = positions.detach().double().numpy(), cell.detach().double().numpy()
     if not (np.isfinite(points).all() and np.isfinite(cells).all()):
         raise FloatingPointError("positions or lattice are not finite numbers")
+    periodic = pbc.expand(len(cells), 3).numpy()
     pairs, owners, shifts = [], [], []
     start = 0
     for system, count in enumerate(torch.bincount(system_idx).tolist()):
         own = np.ascontiguousarray(points[start : start + count])
-        first, second, shift = neighbour_list("ijS", cutoff=cutoff, positions=own, cell=cells[system], pbc=pbc.numpy())
+        first, second, shift = neighbour_list(
+            "ijS", cutoff=float(cutoff), positions=own, cell=cells[system], pbc=periodic[system]
+        )
         pairs.append(start + np.stack([first, second]))
         owners.append(np.full(len(first), system))
         shifts.append(shift)
