@@ -6,7 +6,6 @@ the same but for the element that happens to sit there; those sites are a sublat
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from heo_core.curation.composition import (
     compute_radius_mismatch_percent,
 )
 from heo_core.records import Array, Structure
+from heo_core.structures.symmetry import find_symmetry
 
 _ANION = "O"
 SYMPREC_ANG = 0.01
@@ -50,9 +50,6 @@ _LAST_POOR_SPACE_GROUP = 9
 # A regular tetrahedron has 4 and an octahedron 6, and distortion only lowers them: of octahedral sites in cells of a
 # known prototype 95 % lie in 4.1 to 6.0, of the large A sites of perovskites and of Ruddlesden-Popper oxides above 6.2.
 _COORDINATION_BOUNDS = (4.1, 6.3)
-
-# moyopy warns at each loose tolerance that it moves atoms far; here that is the purpose.
-logging.getLogger("moyo").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def describe(structure: Structure) -> Descriptors:
     largest_symprec = _find_largest_symprec(structure)
     parent = _find_parent_crystal(structure, largest_symprec)
     is_searchable = largest_symprec >= SYMPREC_ANG
-    as_it_is = _find_symmetry(structure, structure.species, SYMPREC_ANG) if is_searchable else None
+    as_it_is = find_symmetry(structure, structure.species, SYMPREC_ANG) if is_searchable else None
     return Descriptors(
         cation_fractions=fractions,
         n_cations=len(cations),
@@ -177,7 +174,7 @@ def _find_parent_crystal(structure: Structure, largest_symprec: float) -> Parent
     for symprec, most_atoms in _PARENT_SYMPRECS_ANG:
         if structure.n_atoms > most_atoms or symprec > largest_symprec:
             continue
-        symmetry = _find_symmetry(structure, alike, symprec)
+        symmetry = find_symmetry(structure, alike, symprec)
         if symmetry is None:
             continue
         prototype = _name_prototype(structure, symmetry)
@@ -202,17 +199,6 @@ def _count_cations(structure: Structure) -> dict[str, int]:
 
 def _find_largest_entropy_r(sublattices: Sequence[Sublattice]) -> float:
     return max((part.entropy_r for part in sublattices), default=0.0)
-
-
-def _find_symmetry(structure: Structure, kinds: Sequence[str], symprec: float) -> moyopy.MoyoDataset | None:
-    """Symmetry of the cell with atoms told apart by `kinds` alone; None where moyopy finds none."""
-    numbers = {kind: number for number, kind in enumerate(sorted(set(kinds)), start=1)}
-    try:
-        fractional = structure.positions @ np.linalg.inv(structure.lattice)
-        cell = moyopy.Cell(structure.lattice.tolist(), fractional.tolist(), [numbers[kind] for kind in kinds])
-        return moyopy.MoyoDataset(cell, symprec=symprec)
-    except (ValueError, np.linalg.LinAlgError):
-        return None
 
 
 def _find_largest_symprec(structure: Structure) -> float:

@@ -11,14 +11,11 @@ cluster bootstraps over chemical systems; those of rates are Wilson's.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import moyopy
 import numpy as np
-from ase.data import atomic_numbers
 
 from heo_core.errors import InputError
 from heo_core.evaluation.metrics import (
@@ -36,6 +33,7 @@ from heo_core.params import RattleRelaxParams
 from heo_core.records import BenchmarkCase, Metric, Relaxation, Structure
 from heo_core.structures.perturb import rattle
 from heo_core.structures.supercell import find_near_cubic_repeats, repeat
+from heo_core.structures.symmetry import find_space_group
 
 Row = dict[str, float | bool | None]
 
@@ -45,9 +43,6 @@ _SYMMETRIES = (
     ("symmetry_kept_rate_1e5", "symmetry_kept_1e5", 1e-5),
 )
 _P1 = 1
-
-# moyopy warns at each supercell that its translations are more than it lists; only the space group is wanted here.
-logging.getLogger("moyo").setLevel(logging.ERROR)
 
 # Name of the mean, its unit, and the key of `compute_rows` that it is the mean of.
 _MEANS = (
@@ -177,21 +172,10 @@ def _to_pymatgen(structure: Structure) -> Any:
 
 def keeps_symmetry(structure: Structure | None, target: Structure, symprec: float) -> bool | None:
     """Whether a cell has the space group of its target, both at one tolerance in Å; None for a target in P1."""
-    wanted = _find_space_group(target, symprec)
+    wanted = find_space_group(target, symprec)
     if wanted in {None, _P1}:
         return None
-    return structure is not None and _find_space_group(structure, symprec) == wanted
-
-
-def _find_space_group(structure: Structure, symprec: float) -> int | None:
-    """Return the number of the space group, 1 to 230; None where moyopy finds none."""
-    try:
-        fractional = structure.positions @ np.linalg.inv(structure.lattice)
-        numbers = [atomic_numbers[symbol] for symbol in structure.species]
-        cell = moyopy.Cell(structure.lattice.tolist(), fractional.tolist(), numbers)
-        return int(moyopy.MoyoDataset(cell, symprec=symprec).number)
-    except (ValueError, np.linalg.LinAlgError):
-        return None
+    return structure is not None and find_space_group(structure, symprec) == wanted
 
 
 def compute_metrics(

@@ -44,7 +44,7 @@ def assign_composition(composition: str | Mapping[str, str | Mapping[str, float]
     """
     if isinstance(composition, str):
         if any(part.cation for part in prototype.sublattices):
-            example = _show_example([prototype.sublattices[0].name])
+            example = json.dumps({prototype.sublattices[0].name: "Mn0.5Co0.5"})
             msg = (
                 f"composition {composition!r} does not say which sites of {prototype.name} it fills; allowed: an "
                 f"element of the file and what takes its place, such as {example}"
@@ -111,7 +111,7 @@ def _read_formula(formula: str, prototype: Prototype) -> Occupation:
         msg = (
             f"composition {formula!r} does not say which cations are on {_join(names)} of {prototype.name} "
             f"({prototype.formula}); put those of each in parentheses, {' first, then '.join(names)}, or give "
-            f"{_show_example(names)}"
+            f"{json.dumps(dict.fromkeys(names, '...'))}"
         )
         raise InputError(msg)
     occupation: dict[str, Amounts] = {name: {} for name in names}
@@ -167,10 +167,6 @@ def _check_cations(amounts: Mapping[str, float], where: str) -> None:
 def _normalise(amounts: Mapping[str, float]) -> Amounts:
     total = sum(amounts.values())
     return {element: amounts[element] / total for element in sorted(amounts)}
-
-
-def _show_example(names: Sequence[str]) -> str:
-    return json.dumps(dict.fromkeys(names, "Mn0.5Co0.5"))
 
 
 def _join(names: Sequence[str]) -> str:

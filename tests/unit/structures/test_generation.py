@@ -21,6 +21,7 @@ from heo_core.structures import generation
 from heo_core.structures.files import write_cells
 from heo_core.structures.generation import generate
 from heo_core.structures.prototypes import get_prototype
+from heo_core.structures.symmetry import find_space_group
 
 # Two cations on every sublattice, in a formula that is neutral.
 TWO_OF_EACH = {
@@ -137,6 +138,13 @@ def test_a_parent_of_another_symmetry_or_filling_of_another_composition_is_caugh
     monkeypatch.undo()
     monkeypatch.setattr(generation, "fill", lambda parent, *_: replace(parent, species=("Mg",) * 32 + ("O",) * 32))
     assert [cell.failed_check for cell in make(n=2)] == ["stoichiometry"] * 2
+
+
+def test_the_symmetry_of_the_parent_is_found_once_for_all_cells(monkeypatch):
+    found = []
+    monkeypatch.setattr(generation, "find_space_group", lambda parent: found.append(find_space_group(parent)) or 225)
+    assert len(make(n=30)) == 30
+    assert found == [225]
 
 
 def test_without_a_supercell_cells_are_large_enough_and_near_cubic():
