@@ -16,6 +16,7 @@ from heo_core.records import Array
 _PAIRS_PER_STEP = 200_000
 # Above this many atoms a neighbour list is quicker than all pairs, and takes far less memory.
 _MOST_SITES_IN_PAIRS = 1000
+_FIRST_CUTOFF_ANG = 1.5
 
 
 def find_close_pairs(lattices: Array, positions: Array, n_sites: Ints, distance: float) -> Bools:
@@ -50,6 +51,8 @@ def find_close_pairs(lattices: Array, positions: Array, n_sites: Ints, distance:
 
 def compute_smallest_distance(lattice: Array, positions: Array) -> float:
     """Smallest distance between two atoms, periodic images included, Å. lattice (3, 3), positions (n, 3)."""
+    if len(positions) > _MOST_SITES_IN_PAIRS:
+        return _find_smallest_in_list(lattice, positions)
     reduced, _ = minkowski_reduce(lattice)
     inverse = np.linalg.inv(reduced)
     fractional = positions @ inverse
@@ -67,6 +70,16 @@ def compute_smallest_distance(lattice: Array, positions: Array) -> float:
             np.fill_diagonal(distances, math.inf)
         smallest = min(smallest, float(distances.min()))
     return smallest
+
+
+def _find_smallest_in_list(lattice: Array, positions: Array) -> float:
+    """Do the same by neighbour lists that reach twice as far each time, until there is a neighbour."""
+    cutoff = _FIRST_CUTOFF_ANG
+    while True:
+        distances = neighbour_list("d", cutoff=cutoff, cell=lattice, positions=positions, pbc=np.ones(3, dtype=bool))
+        if len(distances):
+            return float(distances.min())
+        cutoff *= 2
 
 
 def _find_in_cells(

@@ -36,6 +36,9 @@ CHECKS: dict[str, str] = {
 }
 """What every cell must pass, and what it means if it does not."""
 
+# Above, symmetry is that of the cell that is repeated: thousands of translations take minutes to find.
+_MOST_ATOMS_SEARCHED = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class GeneratedCell:
@@ -89,7 +92,9 @@ class _Batch:
         self.parent = make_parent(self.prototype, self.occupation, self.supercell)
         self.formula = format_formula(self.occupation, self.prototype)
         self.n_formulas = self.parent.species.count(self.prototype.anion) / self.prototype.anions_per_formula
-        self.space_group_number = find_space_group(self.parent)
+        is_large = self.parent.n_atoms > _MOST_ATOMS_SEARCHED
+        searched = make_parent(self.prototype, self.occupation, (1, 1, 1)) if is_large else self.parent
+        self.space_group_number = find_space_group(searched)
         self.ideal_distance = compute_smallest_distance(self.parent.lattice, self.parent.positions)
         self.sites = {
             name: [i for i, label in enumerate(self.parent.species) if label == name] for name in self.occupation

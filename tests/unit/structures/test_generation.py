@@ -147,6 +147,12 @@ def test_the_symmetry_of_the_parent_is_found_once_for_all_cells(monkeypatch):
     assert found == [225]
 
 
+def test_cells_of_thousands_of_atoms_are_checked_too():
+    (cell,) = make(n=1, supercell=(7, 7, 7))
+    assert (cell.structure.n_atoms, cell.recipe["space_group_number"]) == (2744, 225)
+    assert cell.recipe["smallest_distance_ang"] == pytest.approx(2.125)
+
+
 def test_without_a_supercell_cells_are_large_enough_and_near_cubic():
     (cell,) = make(prototype="rutile", composition="TiO2", n=1, min_atoms=100)
     lengths = np.linalg.norm(cell.structure.lattice, axis=1)
