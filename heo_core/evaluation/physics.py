@@ -36,7 +36,8 @@ VOLUME_FACTORS = (0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 1.0, 1.025, 1.05, 1.075, 1
 _FIT_FACTORS = (0.9, 1.1)
 _MAX_ATOMS_OF_OXIDE = 10
 DISTANCES_ANG = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0)
-_PRESSED_ANG = 1.0  # no metal-oxygen bond is as short, so an energy below that of a longer bond is a hole
+_BOND_ANG = 1.4  # metal-oxygen bonds are as long or longer
+_PRESSED_ANG = 1.0  # and none is as short
 _BOX_ANG = 20.0  # wider than any potential's reach, so that a pair sees no image of itself
 _FLAT_EV = 1e-4  # a smaller change of a curve from point to point is none
 
@@ -49,6 +50,7 @@ _MEANS = (
     ("bulk_modulus_mean_gpa", "volume-curve", "bulk_modulus_gpa", "GPa"),
     ("repulsion_flips_mean", "repulsion", "energy_flips", "1"),
     ("repulsion_at_1_ang_mean_ev", "repulsion", "energy_at_1_ang_ev", "eV"),
+    ("repulsive_down_to_mean_ang", "repulsion", "repulsive_down_to_ang", "Å"),
 )
 _LARGEST = (
     ("forces_deviation_max_ev_per_ang", "forces", FORCE_UNIT),
@@ -154,7 +156,7 @@ _VOLUME = (
 _PAIR = (
     _Number("repulsion", "energy_flips", "1"),
     _Number("repulsion", "energy_at_1_ang_ev", "eV"),
-    _Number("repulsion", "is_repulsive", "1"),
+    _Number("repulsion", "repulsive_down_to_ang", "Å"),
 )
 _DRIFT = (
     _Number("energy-drift", "energy_drift_ev_per_atom_per_ps", DRIFT_UNIT),
@@ -230,13 +232,20 @@ def _check_volume_curve(subject: str, pairs: Pairs) -> list[PhysicsCheck]:
 
 
 def _check_pair(subject: str, pairs: Pairs) -> list[PhysicsCheck]:
+    """Count turns; take the energy at 1 Å above that of the bond, and how far inwards from it the energy only rises.
+
+    The bond is the lowest energy at 1.4 Å or beyond.
+    """
     ordered = sorted(pairs, key=lambda pair: float(pair[0].recipe["distance_ang"]))
     distances = np.array([case.recipe["distance_ang"] for case, _ in ordered])
     energies = np.array([prediction.energy_ev for _, prediction in ordered])
-    lowest = int(np.argmin(energies))
-    is_repulsive = distances[lowest] >= _PRESSED_ANG and bool((np.diff(energies[: lowest + 1]) < 0).all())
-    outside = energies[distances >= _PRESSED_ANG]
-    return _give(_PAIR, subject, [count_flips(energies), float(outside[0] - outside.min()), float(is_repulsive)])
+    first = int(np.searchsorted(distances, _BOND_ANG))
+    bond = first + int(np.argmin(energies[first:]))
+    inner = bond
+    while inner > 0 and energies[inner - 1] > energies[inner]:
+        inner -= 1
+    pressed = float(energies[np.searchsorted(distances, _PRESSED_ANG)] - energies[bond])
+    return _give(_PAIR, subject, [count_flips(energies), pressed, float(distances[inner])])
 
 
 def count_flips(energies: Array) -> int:
@@ -381,9 +390,10 @@ def _list_means(checks: Sequence[PhysicsCheck]) -> list[tuple[str, str, dict[str
 
 def _list_rates(checks: Sequence[PhysicsCheck]) -> list[tuple[str, dict[str, float]]]:
     flips = _read(checks, "volume-curve", "energy_flips")
+    reaches = _read(checks, "repulsion", "repulsive_down_to_ang")
     return [
         ("volume_curve_smooth_rate", {subject: float(n == 0) for subject, n in flips.items()}),
-        ("repulsive_rate", _read(checks, "repulsion", "is_repulsive")),
+        ("repulsive_rate", {subject: float(reach <= _PRESSED_ANG) for subject, reach in reaches.items()}),
     ]
 
 

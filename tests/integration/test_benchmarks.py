@@ -111,7 +111,7 @@ def test_two_families_run_through_every_kind_and_what_cannot_be_compared_is_said
     assert {grouping: n for grouping, n, _ in groups} == {"element": n_elements, "n_elements": n_sizes, "source": 1}
     assert {rows // n for _, n, rows in groups} == {8 * 2 * 2}
 
-    numbers = "select metric, value from leaderboard where benchmark = 'off@1' and model = 'chgnet-0.3.0@1'"
+    numbers = "select metric, value from evaluation_metric where benchmark = 'off@1' and model = 'chgnet-0.3.0@1'"
     stored = dict(query(database_url, numbers))
     rows = query(
         database_url,
@@ -139,7 +139,9 @@ def test_two_families_run_through_every_kind_and_what_cannot_be_compared_is_said
     )
     assert failed == [("heo-mini", "Xe-O", "unknown element: Xe")]
     deviations = dict(
-        query(database_url, "select model, value from leaderboard where metric = 'forces_deviation_max_ev_per_ang'")
+        query(
+            database_url, "select model, value from evaluation_metric where metric = 'forces_deviation_max_ev_per_ang'"
+        )
     )
     assert deviations["heo-mini@1"] < 1e-4 < deviations["chgnet-0.3.0@1"] < 0.1
     kept = query(database_url, "select symmetry_kept_1e2, rmsd_normalized from relaxation where case_index = 0")
@@ -156,7 +158,7 @@ def test_an_evaluation_that_is_run_again_keeps_its_numbers_until_the_new_ones_ar
     flows.benchmarks.add_own_benchmark("off", OffEquilibriumErrorsParams(), files=[file])
     params = EvaluationParams(models=MODELS, benchmarks=(), stored_benchmarks=("off",))
     first = evaluate(params)
-    numbers = "select model, metric, value, ci_low, ci_high, n from leaderboard order by 1, 2"
+    numbers = "select model, metric, value, ci_low, ci_high, n from evaluation_metric order by 1, 2"
     before = query(database_url, numbers)
 
     compute = flows.benchmarks.reference_errors.compute_metrics

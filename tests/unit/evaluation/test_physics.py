@@ -90,19 +90,22 @@ def test_flips_are_the_turns_beyond_those_of_one_well(energies, flips):
     assert physics.count_flips(np.array(energies, dtype=float)) == flips
 
 
-def test_a_pair_repels_where_its_energy_falls_all_the_way_to_a_bond(cases):
+def test_a_pair_repels_down_to_where_a_hole_begins(cases):
     pairs = of(cases, "repulsion")
 
     def predict(case):
         r = case.recipe["distance_ang"]
-        # Mg-O: a well at 2 Å. Zr-O: the same, with a hole at the shortest distances.
+        # Mg-O: a well at 2 Å. Zr-O: the same, with a hole at 1 Å and below.
         well = (r - 2.0) ** 2
-        return Prediction(well if case.start.species[0] == "Mg" or r > 0.9 else -5.0, np.zeros((2, 3)))
+        return Prediction(well if case.start.species[0] == "Mg" or r > 1.1 else -5.0 + r, np.zeros((2, 3)))
 
     checks = physics.compute_checks(pairs, [predict(case) for case in pairs])
-    assert read(checks, "is_repulsive") == {"Mg-O": 1.0, "Zr-O": 0.0}
+    assert read(checks, "repulsive_down_to_ang") == {"Mg-O": 0.6, "Zr-O": 1.2}
     assert read(checks, "energy_flips") == {"Mg-O": 0.0, "Zr-O": 1.0}
-    assert read(checks, "energy_at_1_ang_ev") == pytest.approx({"Mg-O": 1.0, "Zr-O": 1.0})
+    assert read(checks, "energy_at_1_ang_ev") == pytest.approx({"Mg-O": 1.0, "Zr-O": -4.0})
+    metrics = by_name(physics.compute_metrics(checks, np.random.default_rng(0)))
+    assert metrics["repulsive_rate"].value == 0.5
+    assert metrics["repulsive_down_to_mean_ang"].value == pytest.approx(0.9)
 
 
 def test_a_volume_curve_has_the_bulk_modulus_of_its_parabola(cases):
