@@ -93,6 +93,11 @@ def test_exact_cells_share_one_composition_and_iid_cells_do_not():
     assert len({cell.structure.formula_reduced for cell in exact}) == 1
     assert len({cell.structure.formula_reduced for cell in iid}) > 3
     assert {cell.structure.species.count("O") for cell in iid} == {32}
+    # Too rare for a site of its own in an exact cell of this size.
+    rare = {"composition": "Mg0.99Zn0.01O", "supercell": (1, 1, 1)}
+    assert all(cell.failure is None for cell in make(**rare, filling="iid"))
+    with pytest.raises(InputError, match="4 cation sites are too few to hold Zn"):
+        make(**rare)
 
 
 def test_vacancies_are_the_nearest_whole_number_named_and_counted_into_the_charge():
@@ -138,6 +143,8 @@ def test_a_parent_of_another_symmetry_or_filling_of_another_composition_is_caugh
     monkeypatch.undo()
     monkeypatch.setattr(generation, "fill", lambda parent, *_: replace(parent, species=("Mg",) * 32 + ("O",) * 32))
     assert [cell.failed_check for cell in make(n=2)] == ["stoichiometry"] * 2
+    monkeypatch.setattr(generation, "fill", lambda parent, *_: replace(parent, species=("Ca",) * 32 + ("O",) * 32))
+    assert [cell.failed_check for cell in make(n=2, filling="iid")] == ["stoichiometry"] * 2
 
 
 def test_the_symmetry_of_the_parent_is_found_once_for_all_cells(monkeypatch):
