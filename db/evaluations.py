@@ -239,8 +239,10 @@ def load_predictions(session: Session, evaluation_id: int) -> dict[int, Predicti
     }
 
 
-def add_relaxation(session: Session, evaluation_id: int, case_index: int, relaxation: Relaxation) -> None:
-    """Store how one case relaxed."""
+def add_relaxation(
+    session: Session, evaluation_id: int, case_index: int, relaxation: Relaxation, *, trajectory_uri: str | None = None
+) -> None:
+    """Store how one case relaxed, and where the file with its states is."""
     row = {
         "evaluation_id": evaluation_id,
         "case_index": case_index,
@@ -254,9 +256,13 @@ def add_relaxation(session: Session, evaluation_id: int, case_index: int, relaxa
         "cell_fmax_ev_per_ang": relaxation.cell_fmax_ev_per_ang,
         "lattice_ang": to_lists(relaxation.lattice),
         "positions_ang": to_lists(relaxation.positions),
+        "forces_ev_per_ang": to_lists(relaxation.forces_ev_per_ang),
         "stress_ev_per_ang3": to_lists(relaxation.stress_ev_per_ang3),
         "energies_ev": list(relaxation.energies_ev),
         "fmaxes_ev_per_ang": list(relaxation.fmaxes_ev_per_ang),
+        "displacement_rmsd_ang": relaxation.displacement_rmsd_ang,
+        "volume_change_fraction": relaxation.volume_change_fraction,
+        "trajectory_uri": trajectory_uri,
     }
     session.execute(upsert(RelaxationRow).values(row).on_conflict_do_nothing())
 
@@ -276,12 +282,22 @@ def load_relaxations(session: Session, evaluation_id: int) -> dict[int, Relaxati
             cell_fmax_ev_per_ang=row.cell_fmax_ev_per_ang,
             lattice=to_array(row.lattice_ang),
             positions=to_array(row.positions_ang),
+            forces_ev_per_ang=to_array(row.forces_ev_per_ang),
             stress_ev_per_ang3=to_array(row.stress_ev_per_ang3),
             energies_ev=tuple(row.energies_ev),
             fmaxes_ev_per_ang=tuple(row.fmaxes_ev_per_ang),
+            displacement_rmsd_ang=row.displacement_rmsd_ang,
+            volume_change_fraction=row.volume_change_fraction,
         )
         for row in rows
     }
+
+
+def load_trajectory_uris(session: Session, evaluation_id: int) -> dict[int, str]:
+    """Where the files with every state of a relaxation are, by case index, where there is one."""
+    query = select(RelaxationRow.case_index, RelaxationRow.trajectory_uri)
+    rows = session.execute(query.where(RelaxationRow.evaluation_id == evaluation_id))
+    return {case_index: uri for case_index, uri in rows if uri is not None}
 
 
 def update_relaxations(

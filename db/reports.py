@@ -116,6 +116,7 @@ def _load_evaluations(session: Session, model_ids: Sequence[int]) -> _Evaluation
         select(Evaluation, Benchmark)
         .join(Benchmark, Benchmark.id == Evaluation.benchmark_id)
         .where(Evaluation.model_version_id.in_(model_ids), Evaluation.state == "completed")
+        .where(Benchmark.kind != "relax")  # structures of somebody's own: results, no comparison
         .order_by(Benchmark.kind, Benchmark.name, Benchmark.version.desc(), Evaluation.id)
     )
     pairs = [(evaluation, benchmark) for evaluation, benchmark in session.execute(query)]

@@ -447,7 +447,7 @@ class Benchmark(Base):
     version: Mapped[int] = mapped_column(Integer, comment="1, 2, ... for one name")
     key: Mapped[str] = mapped_column(comment="sha256 of parameters, structures and reference model")
     kind: Mapped[str] = mapped_column(
-        comment="energy-forces, off-equilibrium, rattle-relax, substitution-relax, physics, forgetting-holdout, "
+        comment="energy-forces, off-equilibrium, rattle-relax, substitution-relax, relax, physics, forgetting-holdout, "
         "equation-of-state"
     )
     params: Mapped[dict[str, Any]] = mapped_column(comment="EnergyForcesParams or what else the kind takes")
@@ -581,9 +581,13 @@ class Relaxation(Base):
     positions_ang: Mapped[list[list[float]] | None] = mapped_column(
         comment="final positions, n_atoms x 3, not wrapped, Å"
     )
+    forces_ev_per_ang: Mapped[list[list[float]] | None] = mapped_column(comment="final forces, n_atoms x 3, eV/Å")
     stress_ev_per_ang3: Mapped[list[list[float]] | None] = mapped_column(comment="final stress, 3 x 3, eV/Å³")
+    trajectory_uri: Mapped[str | None] = mapped_column(
+        comment="extxyz with every state, named after its sha256, where it was asked for"
+    )
     displacement_rmsd_ang: Mapped[float | None] = mapped_column(
-        comment="from the target: minimum image, drift removed, Å"
+        comment="from the target (or start): minimum image, drift removed, Å"
     )
     volume_change_fraction: Mapped[float | None] = mapped_column(
         comment="final over target (or start) volume, minus one"

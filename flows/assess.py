@@ -21,7 +21,6 @@ from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_mod
 from flows.settings import load_settings
 from heo_core.evaluation.assessment import CHECKS, Outcome, describe, judge
 from heo_core.params import (
-    BenchmarkKind,
     BenchmarkParams,
     EnergyForcesParams,
     EquationOfStateParams,
@@ -50,7 +49,7 @@ def assess_model(model_version_id: int) -> None:
     url = load_settings().resolve_database_url()
     with session_scope(url) as session:
         model = models.get_model(session, model_version_id)
-    compared: dict[BenchmarkKind, tuple[int, int]] = {}
+    compared: dict[str, tuple[int, int]] = {}
     for params in ASSESSMENT:
         if needs_dataset(params) and model.dataset_id is None:
             continue
@@ -92,7 +91,7 @@ def _evaluate(
     return parent, child
 
 
-def _judge(compared: dict[BenchmarkKind, tuple[int, int]]) -> Sequence[Outcome]:
+def _judge(compared: dict[str, tuple[int, int]]) -> Sequence[Outcome]:
     outcomes = []
     with session_scope(load_settings().resolve_database_url()) as session:
         for check in CHECKS:

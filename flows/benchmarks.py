@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import batched
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from prefect import task
@@ -18,7 +19,7 @@ from prefect.runtime import flow_run
 from db import datasets, evaluations, models
 from db.engine import exclusive, session_scope
 from db.schema import Benchmark
-from db.versions import get_version, label
+from db.versions import find_version, label, list_references
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
@@ -32,8 +33,10 @@ from heo_core.evaluation import (
     reference_errors,
     substitution_relax,
 )
+from heo_core.evaluation.metrics import compute_convergence
 from heo_core.evaluation.reference_sets import load_reference_set
 from heo_core.evaluation.relax import relax_structures
+from heo_core.evaluation.relax_files import write_trajectory
 from heo_core.models import load_model, resolve_device
 from heo_core.models.potential import Potential
 from heo_core.params import (
@@ -47,6 +50,7 @@ from heo_core.params import (
     PhysicsParams,
     RattleRelaxParams,
     RelaxParams,
+    StructureRelaxParams,
     SubstitutionRelaxParams,
     parse_benchmark,
 )
@@ -54,6 +58,8 @@ from heo_core.records import BenchmarkCase, GroupMetric, Metric, Prediction, Rel
 
 # Predictions are stored in pieces of this many structures: what a kill can cost.
 _STRUCTURES_PER_WRITE = 32
+
+_Relaxing = RattleRelaxParams | SubstitutionRelaxParams | StructureRelaxParams
 
 # Seed of the bootstrap: the same rows give the same interval.
 _BOOTSTRAP_SEED = 0
@@ -148,7 +154,13 @@ def add_own_benchmark(
 def find_benchmark(reference: str) -> int:
     """Return the id of the benchmark that NAME or NAME@VERSION means."""
     with session_scope(load_settings().resolve_database_url()) as session:
-        return get_version(session, Benchmark, reference).id
+        found = find_version(session, Benchmark, reference)
+        if found is None:
+            stored = ", ".join(list_references(session, Benchmark)) or "none yet"
+            raise InputError(
+                f"there is no benchmark {reference!r}; allowed: {', '.join(BENCHMARK_KINDS)}, or a stored one: {stored}"
+            )
+        return found.id
 
 
 def _make_cases(params: BenchmarkParams, dataset_id: int | None, url: str) -> tuple[list[BenchmarkCase], int | None]:
@@ -164,6 +176,8 @@ def _make_cases(params: BenchmarkParams, dataset_id: int | None, url: str) -> tu
             return load_reference_set("equation-of-state"), None
         case OffEquilibriumErrorsParams(dataset=None):
             return load_reference_set("off-equilibrium"), None
+    if isinstance(params, StructureRelaxParams):
+        raise InputError("relax takes structures of your own: 'heo relax'")
     if dataset_id is None:
         raise InputError(f"{params.kind} is measured on a dataset: name one")
     with session_scope(url) as session:
@@ -243,11 +257,11 @@ def _run_benchmark(
 ) -> None:
     started = time.monotonic()
     params = parse_benchmark(benchmark.params)
-    dtype = params.relax.dtype if isinstance(params, RattleRelaxParams | SubstitutionRelaxParams) else params.dtype
+    dtype = params.relax.final_dtype if isinstance(params, _Relaxing) else params.dtype
     potential = load_model(load_model_file(model_version_id, settings), device=device, dtype=dtype)
     cautions = [] if potential.dtype == dtype else [f"it computes in {potential.dtype}, not in {dtype} as was asked"]
     groups: list[GroupMetric] = []
-    if isinstance(params, RattleRelaxParams | SubstitutionRelaxParams):
+    if isinstance(params, _Relaxing):
         metrics = _run_relaxations(evaluation_id, benchmark, params, potential, settings)
     else:
         metrics, groups = _run_predictions(evaluation_id, benchmark, params, potential, settings)
@@ -312,7 +326,7 @@ def _compute_errors(structure: Structure, prediction: Prediction, *, has_stress:
 def _run_relaxations(
     evaluation_id: int,
     benchmark: Benchmark,
-    params: RattleRelaxParams | SubstitutionRelaxParams,
+    params: _Relaxing,
     potential: Potential,
     settings: Settings,
 ) -> list[Metric]:
@@ -323,6 +337,8 @@ def _run_relaxations(
     _relax_remaining(evaluation_id, benchmark.name, cases, done, potential, params.relax, settings)
     relaxations = [done[index] for index in range(len(cases))]
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    if isinstance(params, StructureRelaxParams):
+        return compute_convergence(relaxations)
     if isinstance(params, RattleRelaxParams):
         rows = rattle_relax.compute_rows(cases, relaxations)
         _store_rows(evaluation_id, rows, settings)
@@ -346,10 +362,20 @@ def _relax_remaining(
     remaining = [index for index in range(len(cases)) if index not in done]
     for position, relaxation in relax_structures(potential, [cases[index].start for index in remaining], params):
         index = remaining[position]
+        uri = _keep_trajectory(cases[index].start, relaxation, settings) if relaxation.trajectory else None
         with session_scope(settings.resolve_database_url()) as session:
-            evaluations.add_relaxation(session, evaluation_id, index, relaxation)
-        done[index] = relaxation
+            evaluations.add_relaxation(session, evaluation_id, index, relaxation, trajectory_uri=uri)
+        done[index] = replace(relaxation, trajectory=())
         progress.update(len(done), f"the last in {relaxation.force_calls} force calls")
+
+
+def _keep_trajectory(start: Structure, relaxation: Relaxation, settings: Settings) -> str:
+    """Put every state of a relaxation into the artifact store; return where it is."""
+    settings.work.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=settings.work) as folder:
+        path = Path(folder) / "trajectory.extxyz"
+        write_trajectory(path, start.species, relaxation.trajectory)
+        return settings.artifacts.put(path).uri
 
 
 def _predict_under_reference(

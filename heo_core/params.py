@@ -880,8 +880,16 @@ class PhysicsParams(Params):
         return metals
 
 
+class StructureRelaxParams(Params):
+    """Structures of one's own are relaxed, for their own sake."""
+
+    kind: Literal["relax"] = "relax"
+    relax: RelaxParams = RelaxParams(dtype="mixed")
+
+
 BenchmarkParams = (
     EnergyForcesParams
+    | StructureRelaxParams
     | OffEquilibriumErrorsParams
     | RattleRelaxParams
     | SubstitutionRelaxParams
@@ -936,6 +944,28 @@ class EvaluationParams(Params):
             msg = f"no benchmark is named; allowed: {', '.join(BENCHMARK_KINDS)}, or a stored one"
             raise ValueError(msg)
         return self
+
+
+class RelaxJobParams(Params):
+    """Structures to relax with one model: those of files, or cells made for it."""
+
+    files: tuple[str, ...] = Field(
+        (),
+        description="structure files on the worker's machine: CIF, POSCAR, extxyz, ASE databases, ...; empty: cells "
+        "are generated",
+    )
+    generation: GenerationParams = Field(
+        GenerationParams(rattle_ang=0.1), description="cells to make and relax, where no file is given"
+    )
+    model: str = Field("heo-mini", description="model that relaxes them: a foundation, or a registered one")
+    relax: RelaxParams = RelaxParams(dtype="mixed")
+    out: str | None = Field(
+        None, description="folder for the relaxed structures, trajectories and summary.csv; empty: the database only"
+    )
+    file_format: Literal["extxyz", "cif", "poscar"] = Field(
+        "extxyz", description="format of the relaxed structures; extxyz carries energy, forces and stress too"
+    )
+    force: bool = Field(default=False, description="relax again what is done")
 
 
 class ReportParams(Params):

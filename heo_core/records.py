@@ -152,7 +152,8 @@ class Frame:
 class Relaxation:
     """How one structure relaxed, judged on its final state by our own check of forces and stress.
 
-    lattice (3, 3) and positions (n_atoms, 3) are the final state in Å, atoms in the order given and not wrapped.
+    lattice (3, 3) and positions (n_atoms, 3) are the final state in Å, atoms in the order given and not wrapped;
+    forces_ev_per_ang (n_atoms, 3) and stress_ev_per_ang3 (3, 3) are what the model says there.
     force_calls counts every evaluation of the model for this structure, the first and the last included.
     cell_fmax_ev_per_ang: largest row of V·stress/n_atoms, ASE's cell force at zero strain, of the mean stress alone
     with a hydrostatic filter; 0 with a fixed cell.
@@ -175,6 +176,7 @@ class Relaxation:
     stress_ev_per_ang3: Array | None
     energies_ev: tuple[float, ...] = ()
     fmaxes_ev_per_ang: tuple[float, ...] = ()
+    forces_ev_per_ang: Array | None = None
     displacement_rmsd_ang: float | None = None
     volume_change_fraction: float | None = None
     trajectory: tuple[Frame, ...] = ()

@@ -19,7 +19,7 @@ from flows.settings import CHECKOUT, Settings, as_psycopg_url
 from heo_core.errors import ServiceError
 
 SERVICE = "deploy"
-DEPLOYMENTS = ("curate", "structures", "finetune", "sweep", "evaluate", "report", "pipeline")
+DEPLOYMENTS = ("curate", "structures", "finetune", "sweep", "evaluate", "relax", "report", "pipeline")
 PREFECT_FILE = Path("deploy", "prefect.yaml")
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE_S = 90  # three heartbeats of 30 s; with fewer, healthy runs on a busy machine would be given up

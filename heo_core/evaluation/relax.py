@@ -155,7 +155,9 @@ class _Run:
     def finish(self, failure: str | None) -> Relaxation:
         """Return the result as it stands; converged means without failure."""
         last, start = self.last, self.structure
-        moved = last and displacement_rmsd(last.positions, last.lattice, start.positions, start.lattice)
+        moved = None
+        if last is not None:
+            moved = displacement_rmsd(last.positions, last.lattice, start.positions, start.lattice)
         return Relaxation(
             converged=failure is None,
             failure=failure,
@@ -167,6 +169,7 @@ class _Run:
             cell_fmax_ev_per_ang=self._compute_cell_fmax(last) if last else None,
             lattice=last.lattice if last else None,
             positions=last.positions if last else None,
+            forces_ev_per_ang=last.forces_ev_per_ang if last else None,
             stress_ev_per_ang3=last.stress_ev_per_ang3 if last else None,
             energies_ev=tuple(self.energies_ev),
             fmaxes_ev_per_ang=tuple(self.fmaxes_ev_per_ang),
@@ -278,13 +281,19 @@ def _relax_with_ase(
     potential: Potential, runs: Sequence[_Run], params: RelaxParams
 ) -> Iterator[tuple[int, Relaxation]]:
     """Relax one structure after the other with ASE's optimisers."""
+    import torch
+
+    from heo_core.evaluation.batched_optimizer import compute_cell_factor
+
     calculator = potential.as_ase_calculator()
     for run in runs:
         atoms = Atoms(run.begin.species, positions=run.begin.positions, cell=run.begin.lattice, pbc=True)
         atoms.calc = calculator
         target = atoms
         if params.cell_filter != "none":
-            target = FrechetCellFilter(atoms, hydrostatic_strain=params.cell_filter == "hydrostatic")
+            factor = None if params.optimizer == "fire" else float(compute_cell_factor(torch.tensor(float(len(atoms)))))
+            is_hydrostatic = params.cell_filter == "hydrostatic"
+            target = FrechetCellFilter(atoms, hydrostatic_strain=is_hydrostatic, exp_cell_factor=factor)
         optimizer = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}[params.optimizer](target, logfile=None)
         result: Relaxation | None = None
         while result is None:

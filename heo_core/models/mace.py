@@ -50,8 +50,15 @@ with quiet(), contextlib.redirect_stdout(io.StringIO()):
 if TYPE_CHECKING:
     from ase import Atoms
 
-# With heo-mini on one core 128 atoms cost 0.7 ms each, cell by cell 1.1 and 1024 atoms 0.84. A GPU wants more.
-_ATOMS_PER_BATCH = {"cpu": 128, "cuda": 8192}
+# Measured on one core (docs/performance.md): heo-mini, 0.4 million parameters, is fastest at some 256 atoms in float32;
+# a model of 4.7 million is fastest cell by cell, for what belongs to a batch no longer fits into the caches.
+_ATOMS_PER_BATCH = {
+    ("cpu", "float32"): 256,
+    ("cpu", "float64"): 128,
+    ("cuda", "float32"): 8192,
+    ("cuda", "float64"): 4096,
+}
+_MOST_PARAMETERS_BATCHED_ON_CPU = 1_000_000
 
 # Larger is no model file but a mistake: MACE's largest has a few hundred megabytes.
 _LARGEST_FILE_BYTES = 4 * 1024**3
@@ -109,7 +116,10 @@ class MacePotential(Potential):
 
     def default_atoms_per_batch(self) -> int:
         """Atoms computed side by side when the caller does not say."""
-        return _ATOMS_PER_BATCH[self.device]
+        n_parameters = sum(parameter.numel() for parameter in self._module.parameters())
+        if self.device == "cpu" and n_parameters > _MOST_PARAMETERS_BATCHED_ON_CPU:
+            return 1
+        return _ATOMS_PER_BATCH[self.device, self.dtype]
 
     def _predict_batch(self, structures: Sequence[Structure]) -> list[Prediction]:
         output = self._torch_sim_model(to_sim_state(structures, device=self.device, dtype=self.dtype))
