@@ -86,7 +86,8 @@ def resolve_chgnet() -> ModelFile:
 def describe_chgnet(model: ModelFile) -> dict[str, Any]:
     """See `heo_core.models.describe`."""
     _check_weights(model)
-    network = CHGNet.load(model_name=_VERSION, use_device="cpu", verbose=False)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its size
+        network = CHGNet.load(model_name=_VERSION, use_device="cpu", verbose=False)
     return {
         "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "elements": list(model.elements),

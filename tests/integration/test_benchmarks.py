@@ -93,8 +93,8 @@ def test_two_families_run_through_every_kind_and_what_cannot_be_compared_is_said
     ids = evaluate(params)
     assert query(database_url, "select distinct state from evaluation") == [("completed",)]
     assert len(set(ids)) == 10
-    dtypes = "select distinct m.name, dtype from evaluation join model_version m on m.id = model_version_id order by 1"
-    assert query(database_url, dtypes) == [("chgnet-0.3.0", "float32"), ("heo-mini", "float64")]
+    dtypes = "select distinct name, evaluation.dtype from evaluation join model_version m on m.id = model_version_id"
+    assert sorted(query(database_url, dtypes)) == [("chgnet-0.3.0", "float32"), ("heo-mini", "float64")]
 
     cautions = [sentence for (sentence,) in query(database_url, "select unnest(cautions) from evaluation")]
     assert "chgnet-0.3.0@1 on off@1: it computes in float32, not in float64 as was asked" in cautions
@@ -191,6 +191,7 @@ def test_a_benchmark_of_ones_own_is_versioned_listed_and_refused_where_it_makes_
 ) -> None:
     from deploy.cli.main import app
     from flows.benchmarks import add_own_benchmark
+    from flows.evaluate import evaluate
 
     file = write(cells, tmp_path / "off.xyz")
     assert add_own_benchmark("mine", OffEquilibriumErrorsParams(), files=[file]) == "mine@1"
@@ -206,6 +207,10 @@ def test_a_benchmark_of_ones_own_is_versioned_listed_and_refused_where_it_makes_
     # Files have no split: none is shown.
     assert (shown["params"], shown["evaluations"]) == ({"kind": "off-equilibrium", "dtype": "float64"}, [])
 
+    with pytest.raises(
+        InputError, match=r"no benchmark 'yours'; allowed: energy-forces, .* stored one: mine@2, mine@1"
+    ):
+        evaluate(EvaluationParams(models=("heo-mini",), benchmarks=(), stored_benchmarks=("yours",)))
     with pytest.raises(InputError, match="cannot be called 'physics'"):
         add_own_benchmark("physics", PhysicsParams())
     with pytest.raises(InputError, match="off-equilibrium takes a dataset or files; given: dataset None, 0 files"):
