@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.build import bulk
 from ase.filters import ExpCellFilter
 from ase.optimize import LBFGSLineSearch
 
@@ -36,8 +35,9 @@ from heo_core.evaluation.metrics import mae, rmse
 from heo_core.evaluation.relax import relax_structures
 from heo_core.models import Potential, load_model, resolve_model
 from heo_core.models.mace import quiet
-from heo_core.params import CurationParams, RelaxParams
+from heo_core.params import CurationParams, GenerationParams, RelaxParams
 from heo_core.records import Array, ModelFile, Prediction, Relaxation, Structure
+from heo_core.structures.generation import generate
 
 FMAX = 0.05
 MAX_STEPS = 200
@@ -100,15 +100,8 @@ def make_medium_model(path: Path) -> ModelFile:
 
 def make_cells(n: int) -> list[Structure]:
     """Rock-salt MgNiCuCoZn-O cells of 64 atoms, cations shuffled, rattled by 0.1 Å."""
-    rng = np.random.default_rng(SEED)
-    parent = bulk("MgO", "rocksalt", a=4.23, cubic=True).repeat(2)
-    cells = []
-    for _ in range(n):
-        cations = iter(rng.permutation(np.resize(("Mg", "Ni", "Cu", "Co", "Zn"), len(parent) // 2)))
-        species = tuple(str(next(cations)) if symbol == "Mg" else symbol for symbol in parent.get_chemical_symbols())
-        positions = parent.positions + rng.normal(0, 0.1, parent.positions.shape)
-        cells.append(Structure(np.array(parent.cell), positions, species, "cell", "benchmark"))
-    return cells
+    cells = generate(GenerationParams(n=n, rattle_ang=0.1, seed=SEED))
+    return [cell.structure for cell in cells if cell.structure is not None]
 
 
 def read_rows(folder: str | None) -> list[Structure]:
@@ -169,8 +162,7 @@ def measure_predictions(name: str, model: ModelFile, rows: Sequence[Structure]) 
     found: dict[str, list[Prediction]] = {"float32": [], "float64": [], "origin": []}
     for warm_up in (single.predict, double.predict, lambda row: predict_as_origin(calculator, row)):
         warm_up(rows[:1])
-    # Rows of one size side by side, as a user's evaluation of a whole dataset has them anyway.
-    for piece in batched(rows, 16):
+    for piece in batched(rows, 32):
         for dtype, potential in (("float32", single), ("float64", double)):
             with clock.measure(dtype):
                 found[dtype] += potential.predict(piece)

@@ -9,7 +9,6 @@ import typer
 
 from deploy.cli.run import PANEL, Json, Set, build_params, run_app, run_flow
 
-
 # What a terminal has room for; summary.csv and --json have all.
 _SHOWN = (
     "structure",

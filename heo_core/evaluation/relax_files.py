@@ -159,7 +159,7 @@ def name_file(structure: Structure) -> str:
     """Name of a structure's own files, without an ending: MgO.cif#2 is MgO-2."""
     name, _, frame = structure.immutable_id.partition("#")
     stem = Path(name).stem if Path(name).suffix.lower() in _ENDINGS else name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stem}-{frame}" if frame else stem)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stem}-{frame}" if frame else stem).strip("-.")
 
 
 def _make_atoms(
