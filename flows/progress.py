@@ -11,6 +11,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 _SECONDS_BETWEEN_UPDATES = 2.0
+_BAR_LENGTH = 20
 
 
 class ProgressReporter:
@@ -30,7 +31,7 @@ class ProgressReporter:
             return
         self._updated_at = time.monotonic()
         line = f"{self._what}: {done}{f' of {self._total}' if self._total else ''}{f', {note}' if note else ''}"
-        get_run_logger().info(line)
+        get_run_logger().info("%s%s", line, self._draw_bar(done))
         progress = 100.0 * done / self._total if self._total else 0.0
         try:
             update_progress_artifact(artifact_id=self._artifact_id, progress=min(progress, 100.0), description=line)
@@ -42,3 +43,9 @@ class ProgressReporter:
         """Say that all is done, also where the number was not known before."""
         self._total = done
         self.update(done, note)
+
+    def _draw_bar(self, done: int) -> str:
+        if not self._total:
+            return ""
+        filled = _BAR_LENGTH * min(done, self._total) // self._total
+        return f"  {'█' * filled}{'░' * (_BAR_LENGTH - filled)}"
