@@ -12,8 +12,7 @@ were computed with the potential SevenNet 7net-0 (not with DFT). Every frame car
 
 `sample` writes rows in the column layout of LeMat-Bulk v1.0: rock-salt cells that a curation should accept, and rows
 that each break exactly one curation rule. `train` trains a MACE from scratch on the chemical systems that the sample
-does *not* use; `train --rescue` turns the newest checkpoint of an unfinished run into a model, and
-`train --refit-e0s` then shifts its E0s by a fit on the training cells. `card` measures the
+does *not* use, and `train --refit-e0s` then shifts its E0s by a fit on the training cells. `card` measures the
 model and writes `card.json`. Chemical systems (sets of elements), never single frames, are what is split: frames of
 one relaxation follow each other.
 """
@@ -24,9 +23,6 @@ import argparse
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +33,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ase import Atoms
-from ase.io import read, write
+from ase.io import read
 
 SAMPLE_SEED = 20261123
 SPLIT_SEED = 7
@@ -113,30 +109,9 @@ SCHEMA = pa.schema(
 )
 
 MODEL_NAME = "heo-mini"
-MODEL_VERSION = "1.1.0"
-R_MAX_ANG = 4.5
-ARCHITECTURE = {
-    "model": "MACE",
-    "hidden_irreps": "32x0e + 32x1o",
-    "max_ell": 2,
-    "correlation": 2,
-    "num_interactions": 2,
-    "r_max": R_MAX_ANG,
-    "radial_MLP": "[32, 32]",
-}
-OPTIMISATION = {
-    "loss": "universal",
-    "energy_weight": 1,
-    "forces_weight": 10,
-    "stress_weight": 10,
-    "batch_size": 4,
-    "lr": 0.01,
-    "scheduler": "ExponentialLR",
-    "ema_decay": 0.995,
-}
-EPOCHS = 13
+MODEL_VERSION = "1.2.0"
+EPOCHS = 12
 E0_RIDGE = 0.1
-LR_DECAY_PER_EPOCH = 0.72
 
 Row = dict[str, Any]
 
@@ -407,118 +382,28 @@ def split_by_system(
     return split
 
 
-def average_neighbours(frames: Sequence[Atoms], cutoff: float) -> float:
-    """Mean number of neighbours of an atom within `cutoff` Å."""
-    from matscipy.neighbours import neighbour_list
+def train(teacher: Path, sample: Path, work: Path, out: Path, *, epochs: float) -> Path:
+    """Split, train, and install the model."""
+    from heo_mini_training import train_network
 
-    edges = sum(len(neighbour_list("i", atoms, cutoff)) for atoms in frames)
-    return round(edges / sum(len(atoms) for atoms in frames), 3)
-
-
-def training_flags(work: Path, elements: Sequence[int], neighbours: float, epochs: int, decay: float) -> list[str]:
-    """Arguments of `mace_run_train`."""
-    flags = {
-        "name": MODEL_NAME,
-        "seed": TRAIN_SEED,
-        "work_dir": work,
-        "train_file": work / "train.xyz",
-        "valid_file": work / "valid.xyz",
-        "energy_key": "REF_energy",
-        "forces_key": "REF_forces",
-        "stress_key": "REF_stress",
-        "E0s": "average",
-        "atomic_numbers": str([int(z) for z in elements]),
-        "compute_avg_num_neighbors": False,
-        "avg_num_neighbors": neighbours,
-        "default_dtype": "float32",
-        "device": "cpu",
-        "valid_batch_size": 16,
-        "max_num_epochs": epochs,
-        "lr_scheduler_gamma": decay,
-        "compute_stress": True,
-        "error_table": "PerAtomRMSEstressvirials",
-        "skip_evaluate_heads": "Default",
-        "plot": False,
-        **ARCHITECTURE,
-        **OPTIMISATION,
-    }
-    pairs = [str(word) for key, value in flags.items() for word in (f"--{key}", value)]
-    return [*pairs, "--ema", "--save_cpu", "--save_all_checkpoints"]
-
-
-def run_mace(flags: Sequence[str]) -> None:
-    """`mace_run_train` in a process of its own (it sets global seeds, dtype and log handlers)."""
-    subprocess.run([sys.executable, "-m", "mace.cli.run_train", *flags], check=True)
-
-
-def train(teacher: Path, sample: Path, work: Path, out: Path, *, epochs: int, decay: float) -> Path:
-    """Split, train, and install the model of the last epoch (weights averaged by EMA)."""
     work.mkdir(parents=True, exist_ok=True)
     frames, sample_systems = load_teacher(teacher), load_sample_systems(sample)
     split = split_by_system(frames, sample_systems, SPLIT_SEED)
-    for part in ("train", "valid"):
-        write(work / f"{part}.xyz", split[part], format="extxyz")
     elements = sorted({int(z) for a in frames for z in a.numbers})
     missing = set(elements) - {int(z) for a in split["train"] for z in a.numbers}
     if missing:
         raise ValueError(f"atomic numbers {sorted(missing)} stand in no training cell")
     facts = {
         "elements": elements,
-        "average_neighbours": average_neighbours(split["train"], R_MAX_ANG),
         "epochs": epochs,
-        "lr_decay_per_epoch": decay,
         "cells": {part: len(cells) for part, cells in split.items()},
     }
-    write_json(work / "facts.json", facts)
     write_split(out, split, sample_systems)
     started = time.time()
-    run_mace(training_flags(work, elements, facts["average_neighbours"], epochs, decay))
+    model = work / f"{MODEL_NAME}.model"
+    train_network(split["train"], split["valid"], elements, epochs=epochs, seed=TRAIN_SEED, out=model)
     write_json(work / "facts.json", facts | {"training_wall_s": round(time.time() - started)})
-    return install(work / f"{MODEL_NAME}.model", out)
-
-
-def newest_checkpoint(work: Path) -> Path:
-    """Find the checkpoint of the latest epoch; its weights are the averaged ones."""
-    return max((work / "checkpoints").glob("*.pt"), key=lambda path: int(path.stem.rsplit("-", 1)[1]))
-
-
-def resume(work: Path, out: Path, *, epochs: int, lr: float, decay: float) -> Path:
-    """Continue an interrupted run from its newest checkpoint with another learning rate, then install the model.
-
-    MACE takes the learning rate and its decay from the checkpoint, not from its arguments, so they are written there.
-    It also repeats the epoch whose number the checkpoint carries.
-    """
-    import torch
-
-    facts = json.loads((work / "facts.json").read_text())
-    path = newest_checkpoint(work)
-    state = torch.load(path, map_location="cpu", weights_only=False)
-    state["lr_scheduler"]["gamma"] = decay
-    for group in state["optimizer"]["param_groups"]:
-        group["lr"] = lr
-    torch.save(state, path)
-    resumed = {"after_epoch": int(path.stem.rsplit("-", 1)[1]), "lr": lr, "lr_decay_per_epoch": decay, "epochs": epochs}
-    facts["resumed"] = [*facts.get("resumed", []), resumed]
-    write_json(work / "facts.json", facts)
-    flags = training_flags(work, facts["elements"], facts["average_neighbours"], epochs, decay)
-    run_mace([*flags, "--restart_latest"])
-    return install(work / f"{MODEL_NAME}.model", out)
-
-
-def rescue(work: Path, out: Path) -> Path:
-    """Install the newest checkpoint of a run that is unfinished: MACE loads it, trains no epoch and saves the model."""
-    facts = json.loads((work / "facts.json").read_text())
-    newest = newest_checkpoint(work)
-    write_json(work / "facts.json", facts | {"installed_checkpoint_of_epoch": int(newest.stem.rsplit("-", 1)[1])})
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name)
-        (copy / "checkpoints").mkdir()
-        shutil.copy(newest, copy / "checkpoints" / newest.name)
-        for part in ("train", "valid"):
-            write(copy / f"{part}.xyz", read(work / f"{part}.xyz", index=":8"), format="extxyz")
-        flags = training_flags(copy, facts["elements"], facts["average_neighbours"], 0, facts["lr_decay_per_epoch"])
-        run_mace([*flags, "--restart_latest"])
-        return install(copy / f"{MODEL_NAME}.model", out)
+    return install(model, out)
 
 
 def refit_e0s(teacher: Path, sample: Path, work: Path, out: Path) -> Path:
@@ -672,6 +557,7 @@ def make_card(teacher: Path, sample: Path, work: Path, out: Path, lemat: Path | 
     """Measure the installed model and write `card.json`."""
     import torch
     from ase.data import chemical_symbols
+    from heo_mini_training import ARCHITECTURE, OPTIMISATION
 
     model = out / f"{MODEL_NAME}.model"
     facts = json.loads((work / "facts.json").read_text())
@@ -709,7 +595,7 @@ def make_card(teacher: Path, sample: Path, work: Path, out: Path, lemat: Path | 
             "mace_torch": "0.3.16",
             "architecture": ARCHITECTURE,
             "optimisation": OPTIMISATION,
-            "E0s": "average",
+            "E0s": "ridge fit of energies per atom against composition",
             "seeds": {"sample": SAMPLE_SEED, "split": SPLIT_SEED, "train": TRAIN_SEED},
             **{key: value for key, value in facts.items() if key != "elements"},
         },
@@ -735,15 +621,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     sample = commands.add_parser("sample", help="write the sample dataset")
     sample.add_argument("--seed", type=int, default=SAMPLE_SEED)
     training = commands.add_parser("train", help="train heo-mini")
-    training.add_argument("--epochs", type=int, default=EPOCHS)
-    training.add_argument(
-        "--lr-decay", type=float, default=LR_DECAY_PER_EPOCH, help="factor on the learning rate an epoch"
-    )
-    training.add_argument("--resume-lr", type=float, help="continue an interrupted run with this learning rate")
+    training.add_argument("--epochs", type=float, default=EPOCHS, help="passes over the training cells")
     training.add_argument(
         "--refit-e0s", action="store_true", help="shift the installed model's E0s, after the training"
     )
-    training.add_argument("--rescue", action="store_true", help="install the newest checkpoint of an unfinished run")
     card = commands.add_parser("card", help="measure heo-mini and write card.json")
     card.add_argument("--lemat", type=Path, help="folder of LeMat-like parquet files with real rows (ids heo-*)")
     for command in (sample, training, card):
@@ -764,12 +645,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(make_card(args.teacher, args.sample, args.work, args.out, args.lemat)["errors"], indent=1))
     elif args.refit_e0s:
         print(refit_e0s(args.teacher, args.sample, args.work, args.out))
-    elif args.rescue:
-        print(rescue(args.work, args.out))
-    elif args.resume_lr:
-        print(resume(args.work, args.out, epochs=args.epochs, lr=args.resume_lr, decay=args.lr_decay))
     else:
-        print(train(args.teacher, args.sample, args.work, args.out, epochs=args.epochs, decay=args.lr_decay))
+        print(train(args.teacher, args.sample, args.work, args.out, epochs=args.epochs))
 
 
 if __name__ == "__main__":
