@@ -153,8 +153,8 @@ def load_both(model: ModelFile) -> tuple[Potential, Potential]:
     return single, double
 
 
-def measure_predictions(name: str, model: ModelFile, rows: Sequence[Structure]) -> dict[str, Any]:
-    """Energies and forces of labelled rows: ours in float32 and float64 against the origin's loop."""
+def measure_predictions(name: str, model: ModelFile, rows: Sequence[Structure], turn: int) -> dict[str, Any]:
+    """Energies and forces of labelled rows: ours in float32 and float64 against the origin's loop, `turn` rows each."""
     single, double = load_both(model)
     calculator = double.as_ase_calculator()
     rows = [row for row in rows if double.find_obstacle(row) is None]
@@ -162,7 +162,7 @@ def measure_predictions(name: str, model: ModelFile, rows: Sequence[Structure]) 
     found: dict[str, list[Prediction]] = {"float32": [], "float64": [], "origin": []}
     for warm_up in (single.predict, double.predict, lambda row: predict_as_origin(calculator, row)):
         warm_up(rows[:1])
-    for piece in batched(rows, 32):
+    for piece in batched(rows, turn):
         for dtype, potential in (("float32", single), ("float64", double)):
             with clock.measure(dtype):
                 found[dtype] += potential.predict(piece)
@@ -207,7 +207,8 @@ def measure_relaxations(model: ModelFile, cells: Sequence[Structure]) -> dict[st
     """Relax random cells: ours in each precision against the origin's loop, in turns of four cells."""
     single, double = load_both(model)
     calculator = double.as_ase_calculator()
-    single.predict(cells[:1])
+    for potential in (single, double, double.in_single_precision()):
+        potential.predict(cells[:1])
     predict_as_origin(calculator, cells[:1])
     clock = Clock()
     origin: list[tuple[float, int, bool]] = []
@@ -267,7 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", help="parquet in LeMat-Bulk's schema; the bundled sample without it")
     parser.add_argument("--rows", type=int, default=192, help="rows for heo-mini")
-    parser.add_argument("--medium-rows", type=int, default=8, help="rows for the model of random weights")
+    parser.add_argument("--medium-rows", type=int, default=16, help="rows for the model of random weights")
     parser.add_argument("--cells", type=int, default=8, help="random cells to relax with heo-mini")
     parser.add_argument("--medium-cells", type=int, default=2, help="random cells for the model of random weights")
     args = parser.parse_args()
@@ -290,7 +291,7 @@ def main() -> None:
         judge(f"energy_and_forces_{name}_float64", figure["speedup"]["float64"], 1.0)
         judge(f"metrics_{name}_float32", figure["largest_change_of_a_metric"]["float32"], 0.01, "lower")
 
-    judge_predictions(measure_predictions("heo_mini", mini, rows[: args.rows]))
+    judge_predictions(measure_predictions("heo_mini", mini, rows[: args.rows], turn=32))
     relaxed = figures["relaxation_heo_mini"] = measure_relaxations(mini, cells[: args.cells])
     judge("relaxation_heo_mini_float32", relaxed["speedup"]["float32"], 12.0)
     judge("relaxation_heo_mini_mixed", relaxed["speedup"]["mixed"], 12.0)
@@ -299,7 +300,7 @@ def main() -> None:
     judge("converged_over_origin", relaxed["converged"]["float32"] / max(relaxed["converged"]["origin"], 1), 1.0)
     with tempfile.TemporaryDirectory() as folder:
         medium = make_medium_model(Path(folder) / "medium.model")
-        judge_predictions(measure_predictions("medium", medium, rows[: args.medium_rows]))
+        judge_predictions(measure_predictions("medium", medium, rows[: args.medium_rows], turn=2))
         figure = figures["relaxation_medium"] = measure_force_calls(medium, cells[: args.medium_cells], 4)
         judge("force_call_medium_float32", figure["speedup_per_force_call"], 2.2)
     print(json.dumps({"ratios": ratios, "figures": figures}))

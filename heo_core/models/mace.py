@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,14 +51,10 @@ with quiet(), contextlib.redirect_stdout(io.StringIO()):
 if TYPE_CHECKING:
     from ase import Atoms
 
-# Measured on one core (docs/performance.md): heo-mini, 0.4 million parameters, is fastest at some 256 atoms in float32;
-# a model of 4.7 million is fastest cell by cell, for what belongs to a batch no longer fits into the caches.
-_ATOMS_PER_BATCH = {
-    ("cpu", "float32"): 256,
-    ("cpu", "float64"): 128,
-    ("cuda", "float32"): 8192,
-    ("cuda", "float64"): 4096,
-}
+# Measured on one core (docs/performance.md): heo-mini, 0.7 million parameters, costs a third less an atom in batches of
+# 128 atoms than cell by cell, and gains nothing beyond; a model of 4.7 million is fastest cell by cell, for what belongs
+# to a batch no longer fits into the caches.
+_ATOMS_PER_BATCH = {"cpu": 128, "cuda": 8192}
 _MOST_PARAMETERS_BATCHED_ON_CPU = 1_000_000
 
 # Larger is no model file but a mistake: MACE's largest has a few hundred megabytes.
@@ -95,9 +92,11 @@ class MacePotential(Potential):
         )
 
     def in_single_precision(self) -> MacePotential:
-        """Return this potential in float32; itself if it is."""
-        if self.dtype == "float32":
-            return self
+        """Return this potential in float32; itself if it is. It is loaded once."""
+        return self if self.dtype == "float32" else self._single
+
+    @cached_property
+    def _single(self) -> MacePotential:
         return MacePotential(self._model_file, device=self.device, dtype="float32")
 
     def as_ase_calculator(self) -> MACECalculator:
@@ -119,7 +118,7 @@ class MacePotential(Potential):
         n_parameters = sum(parameter.numel() for parameter in self._module.parameters())
         if self.device == "cpu" and n_parameters > _MOST_PARAMETERS_BATCHED_ON_CPU:
             return 1
-        return _ATOMS_PER_BATCH[self.device, self.dtype]
+        return _ATOMS_PER_BATCH[self.device]
 
     def _predict_batch(self, structures: Sequence[Structure]) -> list[Prediction]:
         output = self._torch_sim_model(to_sim_state(structures, device=self.device, dtype=self.dtype))
