@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import psycopg
 from sqlalchemy import text
@@ -24,7 +24,7 @@ def run_query(url: str, statement: str) -> pd.DataFrame:
 
     with get_engine(url).connect() as connection:
         connection.execute(text("set transaction read only"))
-        cursor = connection.connection.cursor()
+        cursor = cast(psycopg.Connection, connection.connection.driver_connection).cursor()
         try:
             # Prepared, for then Postgres takes one statement only: a second could end this transaction.
             cursor.execute(statement, prepare=True)
