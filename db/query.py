@@ -24,7 +24,7 @@ def run_query(url: str, statement: str) -> pd.DataFrame:
 
     with get_engine(url).connect() as connection:
         connection.execute(text("set transaction read only"))
-        cursor = cast(psycopg.Connection, connection.connection.driver_connection).cursor()
+        cursor = cast("psycopg.Connection", connection.connection.driver_connection).cursor()
         try:
             # Prepared, for then Postgres takes one statement only: a second could end this transaction.
             cursor.execute(statement, prepare=True)
