@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 # Measured on one core (docs/performance.md): heo-mini, 0.7 million parameters, costs a third less an atom in batches of
-# 128 atoms than cell by cell, and gains nothing beyond; a model of 4.7 million is fastest cell by cell, for what belongs
-# to a batch no longer fits into the caches.
+# 128 atoms than cell by cell, and gains nothing beyond; a model of 4.7 million is fastest cell by cell: what belongs to
+# a batch no longer fits into the caches.
 _ATOMS_PER_BATCH = {"cpu": 128, "cuda": 8192}
 _MOST_PARAMETERS_BATCHED_ON_CPU = 1_000_000
 

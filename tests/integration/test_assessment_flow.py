@@ -128,7 +128,8 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
     slopes = dict(
         query(
             database_url,
-            "select model, value from evaluation_metric where kind = 'off-equilibrium' and metric = 'forces_softening_slope'",
+            "select model, value from evaluation_metric "
+            "where kind = 'off-equilibrium' and metric = 'forces_softening_slope'",
         )
     )
     assert slopes["scaled@1"] == pytest.approx(0.7 * slopes["heo-mini@1"], rel=1e-6)
