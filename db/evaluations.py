@@ -445,6 +445,11 @@ def list_cautions(session: Session, evaluation_ids: Sequence[int]) -> list[str]:
     return list(dict.fromkeys([*sentences, *(caution for caution in session.scalars(of_two) if caution)]))
 
 
+def get_replaced(session: Session, evaluation_id: int) -> int | None:
+    """Return the evaluation that this one is to replace when it is complete."""
+    return session.get_one(Evaluation, evaluation_id).replaces_id
+
+
 def list_compared(session: Session, evaluation_id: int) -> list[tuple[int, int]]:
     """(baseline, candidate) of every stored comparison in which an evaluation stands."""
     pair = (Comparison.baseline_id, Comparison.candidate_id)

@@ -33,7 +33,7 @@ from heo_core.evaluation import (
     reference_errors,
     substitution_relax,
 )
-from heo_core.evaluation.metrics import compute_convergence
+from heo_core.evaluation.metrics import compare_convergence, compute_convergence
 from heo_core.evaluation.reference_sets import load_reference_set
 from heo_core.evaluation.relax import relax_structures
 from heo_core.evaluation.relax_files import write_trajectory
@@ -60,6 +60,7 @@ from heo_core.records import BenchmarkCase, GroupMetric, Metric, Prediction, Rel
 _STRUCTURES_PER_WRITE = 32
 
 _Relaxing = RattleRelaxParams | SubstitutionRelaxParams | StructureRelaxParams
+_Comparison = tuple[int, int, list[Metric], dict[str, str]]
 
 # Seed of the bootstrap: the same rows give the same interval.
 _BOOTSTRAP_SEED = 0
@@ -140,7 +141,8 @@ def add_own_benchmark(
     if (dataset is not None) + bool(files) + (not can_have) != 1:
         allowed = "a dataset or files" if can_have else "neither dataset nor files"
         raise InputError(f"{params.kind} takes {allowed}; given: dataset {dataset}, {len(files)} files")
-    structures = [structure for file in files for structure in read_labelled(file)]
+    read = [structure for file in files for structure in read_labelled(file)]
+    structures = list({structure.content_hash: structure for structure in read}.values())
     dataset_id = None
     if dataset is not None:
         with session_scope(load_settings().resolve_database_url()) as session:
@@ -236,7 +238,6 @@ def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = Fa
                 flow_run_id=flow_run.get_id(),
                 replaces_id=found.id if found is not None and is_done else None,
             ).id
-            compared = evaluations.list_compared(session, found.id) if found is not None and is_done else []
         logger.info("evaluating %s (%d structures, on %s)", what, benchmark.n_cases, device)
         try:
             _run_benchmark(evaluation_id, model_version_id, benchmark, device, settings)
@@ -245,10 +246,6 @@ def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = Fa
             with session_scope(url) as session:
                 evaluations.fail_evaluation(session, evaluation_id, f"{type(exc).__name__}: {exc}")
             raise
-        for pair in compared:
-            # They went with the evaluation that was replaced.
-            baseline_id, candidate_id = (evaluation_id if found and each == found.id else each for each in pair)
-            _compare(baseline_id, candidate_id, url)
         return evaluation_id
 
 
@@ -266,6 +263,7 @@ def _run_benchmark(
     else:
         metrics, groups = _run_predictions(evaluation_id, benchmark, params, potential, settings)
         cautions += filter(None, [energy_forces.find_offset(metrics)])
+    comparisons = _compare_in_place_of_the_old(evaluation_id, settings.resolve_database_url())
     with session_scope(settings.resolve_database_url()) as session:
         what = f"{label(models.get_model(session, model_version_id))} on {label(benchmark)}"
         evaluations.complete_evaluation(
@@ -277,6 +275,9 @@ def _run_benchmark(
             cautions=[f"{what}: {caution}" for caution in cautions],
             dtype=potential.dtype,
         )
+        # In the same transaction: a kill leaves either the old comparisons or the new ones.
+        for comparison in comparisons:
+            evaluations.set_comparison(session, *comparison)
     for caution in cautions:
         get_run_logger().warning("%s: %s", what, caution)
 
@@ -416,19 +417,30 @@ def compare_evaluations(baseline_id: int, candidate_id: int) -> None:
     with session_scope(url) as session:
         if evaluations.has_comparison(session, baseline_id, candidate_id):
             return
-    _compare(baseline_id, candidate_id, url)
+    comparison = _compare(baseline_id, candidate_id, url)
+    with session_scope(url) as session:
+        evaluations.set_comparison(session, *comparison)
 
 
-def _compare(baseline_id: int, candidate_id: int, url: str) -> None:
+def _compare_in_place_of_the_old(evaluation_id: int, url: str) -> list[_Comparison]:
+    """Compare an evaluation with all that the one which it is to replace was compared with."""
+    with session_scope(url) as session:
+        replaced_id = evaluations.get_replaced(session, evaluation_id)
+        pairs = [] if replaced_id is None else evaluations.list_compared(session, replaced_id)
+    renewed = [tuple(evaluation_id if each == replaced_id else each for each in pair) for pair in pairs]
+    return [_compare(baseline_id, candidate_id, url) for baseline_id, candidate_id in renewed]
+
+
+def _compare(baseline_id: int, candidate_id: int, url: str) -> _Comparison:
+    """Return both ids, the paired differences, and cautions by the name of the metric."""
     with session_scope(url) as session:
         benchmark = evaluations.get_benchmark_of_evaluation(session, candidate_id)
         caution = evaluations.describe_scales(session, baseline_id, candidate_id)
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
-    compare = _compare_relaxations if benchmark.kind.endswith("-relax") else _compare_predictions
+    compare = _compare_relaxations if benchmark.kind.endswith("relax") else _compare_predictions
     differences = compare(benchmark, (baseline_id, candidate_id), rng, url)
     cautions = {} if caution is None else dict.fromkeys(energy_forces.RAW_ENERGY_METRICS, caution)
-    with session_scope(url) as session:
-        evaluations.set_comparison(session, baseline_id, candidate_id, differences, cautions)
+    return baseline_id, candidate_id, differences, cautions
 
 
 def _compare_predictions(
@@ -457,6 +469,8 @@ def _compare_relaxations(
         energies = [_in_order(evaluations.load_reference_energies(session, i)) for i in pair]
     if benchmark.kind == "rattle-relax":
         return rattle_relax.compare(cases, before, after, rng)
+    if benchmark.kind == "relax":
+        return compare_convergence(before, after, [case.start.chemical_system for case in cases], rng)
     references = [
         [Prediction(energy, None, failure=None if energy is not None else "none") for energy in e] for e in energies
     ]

@@ -17,7 +17,7 @@ from flows.registry import register_model
 from flows.settings import Settings, load_settings
 from flows.structures import store_cells
 from heo_core.errors import InputError
-from heo_core.evaluation.relax_files import name_file, read_structures, write_relaxed, write_summary
+from heo_core.evaluation.relax_files import name_files, read_structures, write_relaxed, write_summary
 from heo_core.params import RelaxJobParams, StructureRelaxParams
 from heo_core.records import BenchmarkCase, Relaxation, Structure
 
@@ -91,8 +91,9 @@ def write_results(evaluation_id: int, failures: dict[str, str], params: RelaxJob
     if params.out is not None:
         folder = Path(params.out).expanduser()
         write_relaxed(folder, starts, relaxations, params.file_format)
+        names = name_files(starts)
         for index, uri in uris.items():
-            _copy_trajectory(uri, folder / f"{name_file(starts[index])}-trajectory.extxyz", settings)
+            _copy_trajectory(uri, folder / f"{names[index]}-trajectory.extxyz", settings)
         write_summary(folder / "summary.csv", rows)
     create_table_artifact(rows, key="relaxed-structures", description="Relaxed structures")
     return rows
@@ -117,7 +118,11 @@ def _make_row(start: Structure, relaxation: Relaxation) -> dict[str, Any]:
 
 def _copy_trajectory(uri: str, path: Path, settings: Settings) -> None:
     stored = settings.artifacts.fetch(uri, Path(uri).stem)
-    path.write_bytes(stored.read_bytes())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # not there yet where no structure has a final state
+        path.write_bytes(stored.read_bytes())
+    except OSError as exc:
+        raise InputError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
 @flow(name="relax", flow_run_name="relax", description=__doc__)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from deploy.cli.database import read
 from deploy.cli.run import PANEL, Json, Set, build_params, run_app, run_flow
 
 # What a terminal has room for; summary.csv and --json have all.
@@ -99,11 +100,14 @@ def relax(
     )
 
     def work() -> dict[str, Any]:
+        from db import evaluations
         from flows.relax import relax as flow
 
         result = flow(params)
+        cautions = read(lambda session: evaluations.list_cautions(session, [result["evaluation_id"]]))
         rows = result["rows"] if as_json else [{key: row[key] for key in _SHOWN} for row in result["rows"]]
-        summary = {"converged": f"{sum(row['converged'] for row in rows)} of {len(rows)}", "structures": rows}
+        caution = {"caution": cautions} if cautions else {}
+        summary = caution | {"converged": f"{sum(row['converged'] for row in rows)} of {len(rows)}", "structures": rows}
         return summary if result["out"] is None else {"written_to": result["out"], **summary}
 
     run_flow(work, as_json=as_json)

@@ -90,7 +90,11 @@ def _choose_max_atoms(potential: Potential, model: ModelInterface, runs: Sequenc
     from heo_core.evaluation.batched_optimizer import find_atoms_that_fit
 
     densest = max(runs, key=lambda run: run.structure.n_atoms / run.structure.volume_ang3)
-    return find_atoms_that_fit(model, densest.structure, n_atoms)
+    try:
+        return find_atoms_that_fit(model, densest.structure, n_atoms)
+    except MODEL_ERRORS:
+        # What is wrong with that structure becomes its own failure.
+        return min(potential.default_atoms_per_batch(), n_atoms)
 
 
 @dataclass(eq=False)

@@ -9,22 +9,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heo_core.errors import InputError, first_line
 from heo_core.records import Array, Frame, Relaxation, Structure
+from heo_core.structures.files import WRITERS, FileFormat
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-FileFormat = Literal["extxyz", "cif", "poscar"]
-_WRITERS: dict[FileFormat, tuple[str, str, dict[str, Any]]] = {
-    "extxyz": ("extxyz", ".extxyz", {}),
-    "cif": ("cif", ".cif", {}),
-    "poscar": ("vasp", ".vasp", {"direct": True}),
-}
 _READABLE = "CIF, POSCAR, extxyz, ASE database or any other format that ASE knows"
 _ENDINGS = {".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".db", ".json", ".traj", ".xml"}
 
@@ -102,9 +97,9 @@ def write_relaxed(
     Files are called after the structures. extxyz carries energy, forces and stress, whether it converged and why not.
     InputError for what cannot be written.
     """
-    writer, ending, options = _WRITERS[file_format]
+    writer, ending, options = WRITERS[file_format]
     paths: list[Path | None] = []
-    for start, relaxation in zip(starts, relaxations, strict=True):
+    for start, name, relaxation in zip(starts, name_files(starts), relaxations, strict=True):
         if relaxation.lattice is None or relaxation.positions is None:
             paths.append(None)
             continue
@@ -122,8 +117,8 @@ def write_relaxed(
             "force_calls": relaxation.force_calls,
             **({} if relaxation.failure is None else {"failure": relaxation.failure}),
         }
-        paths.append(folder / f"{name_file(start)}{ending}")
-        _write(folder / f"{name_file(start)}{ending}", [atoms], writer, options)
+        paths.append(folder / f"{name}{ending}")
+        _write(folder / f"{name}{ending}", [atoms], writer, options)
     return paths
 
 
@@ -155,10 +150,36 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
-def name_file(structure: Structure) -> str:
-    """Name of a structure's own files, without an ending: MgO.cif#2 is MgO-2."""
+def name_files(structures: Sequence[Structure]) -> list[str]:
+    """Name the structures' own files, without an ending, each once: MgO.cif#2 is MgO-2.
+
+    Where two would have one name, as MgO.cif and MgO.vasp, their endings are kept in it: MgO-cif and MgO-vasp.
+    """
+    short = [_spell(stem, frame) for stem, _, frame in map(_take_apart, structures)]
+    counts = Counter(name.lower() for name in short)  # some file systems do not tell a from A
+    names: list[str] = []
+    taken: set[str] = set()
+    for structure, name in zip(structures, short, strict=True):
+        stem, ending, frame = _take_apart(structure)
+        wanted = name if counts[name.lower()] == 1 else _spell(f"{stem}-{ending[1:]}" if ending else stem, frame)
+        chosen = wanted or "structure"
+        number = 2
+        while chosen.lower() in taken:
+            chosen = f"{wanted or 'structure'}-{number}"
+            number += 1
+        taken.add(chosen.lower())
+        names.append(chosen)
+    return names
+
+
+def _take_apart(structure: Structure) -> tuple[str, str, str]:
+    """Stem, ending and number of the frame of where a structure comes from; empty where there is none."""
     name, _, frame = structure.immutable_id.partition("#")
-    stem = Path(name).stem if Path(name).suffix.lower() in _ENDINGS else name
+    path = Path(name)
+    return (path.stem, path.suffix, frame) if path.suffix.lower() in _ENDINGS else (name, "", frame)
+
+
+def _spell(stem: str, frame: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stem}-{frame}" if frame else stem).strip("-.")
 
 

@@ -10,11 +10,12 @@ from heo_core.errors import InputError
 from heo_core.records import Structure
 
 FileFormat = Literal["extxyz", "cif", "poscar"]
-_WRITERS: dict[FileFormat, tuple[str, str, dict[str, Any]]] = {
+WRITERS: dict[FileFormat, tuple[str, str, dict[str, Any]]] = {
     "extxyz": ("extxyz", ".extxyz", {}),
     "cif": ("cif", ".cif", {}),
     "poscar": ("vasp", ".vasp", {"direct": True, "sort": True}),
 }
+"""What ASE calls a format, the ending of its files, and options of its writer."""
 
 
 def write_cells(cells: Sequence[tuple[Structure, dict[str, Any]]], path: Path, file_format: FileFormat) -> int:
@@ -40,7 +41,7 @@ def write_cells(cells: Sequence[tuple[Structure, dict[str, Any]]], path: Path, f
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path, frames, format="extxyz")
             return len(frames)
-        name, ending, options = _WRITERS[file_format]
+        name, ending, options = WRITERS[file_format]
         path.mkdir(parents=True, exist_ok=True)
         for (_, recipe), frame in zip(cells, frames, strict=True):
             write(path / f"cell-{recipe['cell']:04d}{ending}", frame, format=name, **options)

@@ -506,6 +506,7 @@ from model_version
 cross join (
     select distinct on (benchmark.name) benchmark.id, benchmark.name, benchmark.version, benchmark.kind
     from benchmark
+    where benchmark.kind <> 'relax'  -- structures of somebody's own: what one model did with them
     order by benchmark.name, benchmark.version desc
 ) as benchmark
 left join evaluation
@@ -597,20 +598,33 @@ def upgrade() -> None:
             if not exists (select from pg_roles where rolname = 'heo_reader') then
                 create role heo_reader nologin;
             end if;
-        exception when duplicate_object or unique_violation then
-            null;  -- made at this moment by the migration of another database
+        exception
+            when duplicate_object or unique_violation then
+                null;  -- made at this moment by the migration of another database
+            when insufficient_privilege then
+                raise notice 'heo_reader is not made: this role may not make roles';
         end
         $$
         """
     )
-    op.execute("grant usage on schema public to heo_reader")
-    op.execute(f"grant select on {', '.join([*_VIEWS, *_EARLIER_VIEWS])} to heo_reader")
+    _for_reader(
+        f"grant usage on schema public to heo_reader; grant select on {', '.join([*_VIEWS, *_EARLIER_VIEWS])} to heo_reader"
+    )
+
+
+def _for_reader(statements: str) -> None:
+    """Run statements where there is the role."""
+    op.execute(
+        f"do $$ begin if exists (select from pg_roles where rolname = 'heo_reader') then {statements}; end if; end $$"
+    )
 
 
 def downgrade() -> None:
     # The role stays: other databases of the server may grant it rights.
-    op.execute(f"revoke select on {', '.join([*_VIEWS, *_EARLIER_VIEWS])} from heo_reader")
-    op.execute("revoke usage on schema public from heo_reader")
+    _for_reader(
+        f"revoke select on {', '.join([*_VIEWS, *_EARLIER_VIEWS])} from heo_reader; "
+        "revoke usage on schema public from heo_reader"
+    )
     for name in reversed(_VIEWS):
         op.execute(f"drop view {name}")
     op.execute(_OLD_LEADERBOARD)

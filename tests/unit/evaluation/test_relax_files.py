@@ -1,5 +1,7 @@
 """Laws of the files of a relaxation: nothing is lost to what cannot be relaxed, and ASE reads what is written."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -8,8 +10,8 @@ from ase.db import connect
 from ase.io import read, write
 
 from heo_core.errors import InputError
-from heo_core.evaluation.relax_files import name_file, read_structures, write_relaxed, write_summary, write_trajectory
-from heo_core.records import Frame, Relaxation
+from heo_core.evaluation.relax_files import name_files, read_structures, write_relaxed, write_summary, write_trajectory
+from heo_core.records import Frame, Relaxation, Structure
 
 SHARED_SITE = """data_x
 _cell_length_a 4.2
@@ -75,7 +77,7 @@ def test_files_of_one_name_are_told_apart(tmp_path, magnesia):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "POSCAR", magnesia, format="vasp")
     paths = [tmp_path / folder / "POSCAR" for folder in ("one", "two", "two")]
-    names = [name_file(start.structure) for start in read_structures(paths)]
+    names = name_files([start.structure for start in read_structures(paths)])
     assert names == ["one-POSCAR", "two-POSCAR", "2-two-POSCAR"]
 
 
@@ -119,3 +121,19 @@ def test_a_summary_has_a_line_a_structure_and_a_bad_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         write_summary(tmp_path / "file" / "summary.csv", rows)
+
+
+@pytest.mark.parametrize(
+    ("starts", "files"),
+    [
+        (("MgO.cif", "NiO.cif#1", "NiO.cif#2"), ["MgO", "NiO-1", "NiO-2"]),
+        (("MgO.cif", "MgO.vasp"), ["MgO-cif", "MgO-vasp"]),
+        (("mgo.cif", "MgO.cif"), ["mgo-cif", "MgO-cif-2"]),
+        (("é.cif", "氧.cif"), ["cif", "cif-2"]),
+        (("é.cif",), ["structure"]),
+        (("MgO/cell-1", "MgO/cell-2"), ["MgO-cell-1", "MgO-cell-2"]),
+    ],
+)
+def test_no_two_structures_share_a_file(starts: tuple[str, ...], files: list[str]) -> None:
+    cell = Structure(4.2 * np.eye(3), np.zeros((1, 3)), ("Mg",), "", "file")
+    assert name_files([replace(cell, immutable_id=name) for name in starts]) == files
