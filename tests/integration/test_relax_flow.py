@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import psycopg
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 from db.engine import get_engine
 from deploy.services import down
 from flows.settings import load_settings
+from heo_core.assets import HEO_MINI_DIR
+from heo_core.params import EvaluationParams, RelaxJobParams, RelaxParams
 
 
 @pytest.fixture
@@ -101,3 +104,15 @@ def test_a_composition_is_relaxed_by_the_command(home: Path, tmp_path: Path, dat
     assert [recipe["cell"] for (recipe,) in recipes] == [1, 2]
     refused = CliRunner().invoke(app, ["relax", "a.cif", "--composition", "MgO"])
     assert refused.exit_code == 2
+
+
+def test_two_models_on_the_same_structures_are_compared(home: Path, tmp_path: Path, database_url: str) -> None:
+    from flows.evaluate import evaluate
+    from flows.relax import relax
+
+    write(tmp_path / "MgO.cif", bulk("MgO", "rocksalt", a=4.3, cubic=True))
+    relax(RelaxJobParams(files=(str(tmp_path / "MgO.cif"),), relax=RelaxParams(max_force_calls=2)))
+    other = shutil.copy(HEO_MINI_DIR / "heo-mini.model", tmp_path / "other.model")
+    evaluate(EvaluationParams(models=("heo-mini", f"file:{other}"), benchmarks=(), stored_benchmarks=("relax@1",)))
+    differences = query(database_url, "select metric, value from paired_difference where metric = 'convergence_rate'")
+    assert differences == [("convergence_rate", 0.0)]
