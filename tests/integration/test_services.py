@@ -122,7 +122,16 @@ def test_flows_are_deployed_and_pools_have_their_limits(home):
         deployments = {deployment["name"]: deployment for deployment in api.deployments()}
         pools = {pool["name"]: pool["concurrency_limit"] for pool in api.request("POST", "/work_pools/filter", {})}
         automations = api.request("POST", "/automations/filter", {})
-    assert set(deployments) == {"curate", "finetune", "sweep", "evaluate", "report", "pipeline"}
+    assert set(deployments) == {
+        "curate",
+        "structures",
+        "finetune",
+        "sweep",
+        "evaluate",
+        "relax",
+        "report",
+        "pipeline",
+    }
     assert pools == {"cpu": 2, "gpu": 1}
     assert [automation["name"] for automation in automations] == ["heo: a silent run has crashed"]
 
