@@ -20,6 +20,7 @@ from heo_core.errors import InputError
 from heo_core.evaluation.relax_files import name_files, read_structures, write_relaxed, write_summary
 from heo_core.params import RelaxJobParams, StructureRelaxParams
 from heo_core.records import BenchmarkCase, Relaxation, Structure
+from heo_core.whole_file import replacing
 
 
 class RelaxResult(TypedDict):
@@ -119,8 +120,8 @@ def _make_row(start: Structure, relaxation: Relaxation) -> dict[str, Any]:
 def _copy_trajectory(uri: str, path: Path, settings: Settings) -> None:
     stored = settings.artifacts.fetch(uri, Path(uri).stem)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)  # not there yet where no structure has a final state
-        path.write_bytes(stored.read_bytes())
+        with replacing(path) as partial:
+            partial.write_bytes(stored.read_bytes())
     except OSError as exc:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}") from exc
 

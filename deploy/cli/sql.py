@@ -46,17 +46,14 @@ def sql(
 
 
 def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
-    """Write in one step, so that nobody reads half a file."""
     from pyarrow import ArrowException
 
     from heo_core.errors import InputError
+    from heo_core.whole_file import replacing
 
-    partial = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows.to_parquet(partial, index=False)
-        partial.replace(path)
+        with replacing(path) as partial:
+            rows.to_parquet(partial, index=False)
     except (OSError, ArrowException) as exc:
-        partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {exc}") from exc
     typer.echo(f"{len(rows)} rows in {path}", err=True)

@@ -16,6 +16,7 @@ import numpy as np
 from heo_core.errors import InputError, first_line
 from heo_core.records import Array, Frame, Relaxation, Structure
 from heo_core.structures.files import WRITERS, FileFormat
+from heo_core.whole_file import replacing
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -141,8 +142,7 @@ def write_trajectory(path: Path, species: Sequence[str], trajectory: Sequence[Fr
 def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows of equal keys as CSV. InputError if it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as stream:
+        with replacing(path) as partial, partial.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
@@ -206,7 +206,7 @@ def _write(path: Path, frames: list[Atoms], writer: str, options: dict[str, Any]
     from ase.io import write
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, frames, format=writer, **options)
+        with replacing(path) as partial:
+            write(partial, frames, format=writer, **options)
     except OSError as exc:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}") from exc

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from heo_core.errors import InputError
-from heo_core.finetuning.whole_file import replacing
 from heo_core.records import Array, ModelFile, Prediction, Structure
+from heo_core.whole_file import replacing
 
 # Weight of the squared shifts, against the sum of squared atomic fractions: an element that stands in one or two
 # structures must not be fitted to their last digit. Fitted to 904 real rows, the energies of 387 held-out ones had an

@@ -18,10 +18,10 @@ from heo_core.finetuning.e0s import average_e0s, estimate_e0s, write_with_e0s
 from heo_core.finetuning.replay import ReplayCell, label_cells, make_replay_cells
 from heo_core.finetuning.strategy import compute_stress_weight, uses_two_heads
 from heo_core.finetuning.training_set import TrainingSet, to_labelled_atoms, write_extxyz
-from heo_core.finetuning.whole_file import replacing
 from heo_core.models import Potential, describe, load_model
 from heo_core.params import FinetuneParams
 from heo_core.records import ModelFile, Structure
+from heo_core.whole_file import replacing
 
 _DONE_FILE = "prepared.json"
 

@@ -21,7 +21,7 @@ import torch
 from mace import tools
 
 from heo_core.finetuning.training_log import FINETUNED_HEAD, STATE_FILE, STOPPED_FILE, compute_score
-from heo_core.finetuning.whole_file import replacing
+from heo_core.whole_file import replacing
 
 
 class PatienceExhaustedError(Exception):

@@ -11,9 +11,9 @@ from ase import Atoms
 
 from heo_core.curation.rows import SOURCE_ORDER
 from heo_core.errors import InputError
-from heo_core.finetuning.whole_file import replacing
 from heo_core.params import FinetuneParams
 from heo_core.records import ModelFile, Structure
+from heo_core.whole_file import replacing
 
 
 @dataclass(frozen=True)

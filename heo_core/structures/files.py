@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from heo_core.errors import InputError
 from heo_core.records import Structure
+from heo_core.whole_file import replacing
 
 FileFormat = Literal["extxyz", "cif", "poscar"]
 WRITERS: dict[FileFormat, tuple[str, str, dict[str, Any]]] = {
@@ -38,13 +39,13 @@ def write_cells(cells: Sequence[tuple[Structure, dict[str, Any]]], path: Path, f
     ]
     try:
         if path.suffix in {".extxyz", ".xyz"}:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(path, frames, format="extxyz")
+            with replacing(path) as partial:
+                write(partial, frames, format="extxyz")
             return len(frames)
         name, ending, options = WRITERS[file_format]
-        path.mkdir(parents=True, exist_ok=True)
         for (_, recipe), frame in zip(cells, frames, strict=True):
-            write(path / f"cell-{recipe['cell']:04d}{ending}", frame, format=name, **options)
+            with replacing(path / f"cell-{recipe['cell']:04d}{ending}") as partial:
+                write(partial, frame, format=name, **options)
     except OSError as exc:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}") from exc
     return len(frames)

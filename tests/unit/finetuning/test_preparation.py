@@ -107,7 +107,10 @@ def test_a_dataset_is_replayed_as_it_is_and_no_further_than_it_goes() -> None:
 
 @pytest.fixture(scope="module")
 def potential() -> Potential:
-    return load_model(resolve_model("heo-mini"), device="cpu", dtype="float64")
+    loaded = load_model(resolve_model("heo-mini"), device="cpu", dtype="float64")
+    for _ in range(3):  # torch compiles it in the first calls, which changes the last digit
+        loaded.predict(make_structures(1))
+    return loaded
 
 
 def test_replayed_cells_carry_the_foundations_own_labels_and_no_exploded_one(potential: Potential) -> None:

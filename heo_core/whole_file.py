@@ -10,10 +10,17 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a name to write to; at the end what is there is on the disk and in the place of `path`."""
+    """Yield a name to write to; at the end what is there is on the disk and in the place of `path`.
+
+    Where the writing raises, `path` stays as it was and what was written is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(path)
