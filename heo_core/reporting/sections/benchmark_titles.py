@@ -1,0 +1,31 @@
+"""What a benchmark is called on the page, and the part of an HTML id that a name becomes."""
+
+from __future__ import annotations
+
+from heo_core.reporting.data import ReportData, as_number
+
+KIND_TITLES = {
+    "energy-forces": "Energies and forces",
+    "off-equilibrium": "Off equilibrium",
+    "forgetting-holdout": "Simple oxides, held out",
+    "equation-of-state": "Equations of state of binary oxides",
+    "rattle-relax": "Rattled and relaxed again",
+    "substitution-relax": "Random substitution, relaxed",
+}
+
+
+def describe_benchmark(data: ReportData, benchmark: str) -> str:
+    """Return the name of a benchmark with its number of structures."""
+    rows = data.benchmarks[data.benchmarks["benchmark"] == benchmark]
+    n = as_number(rows["n_cases"].iloc[0]) if len(rows) else None
+    return benchmark if n is None else f"{benchmark} · {n:,.0f} structures"
+
+
+def describe_kind(data: ReportData, kind: str) -> str:
+    """Return the benchmarks of a kind, each with its number of structures."""
+    return " and ".join(describe_benchmark(data, name) for name in data.benchmarks_of_kind(kind))
+
+
+def make_key(name: str) -> str:
+    """Return a name as part of an HTML id: letters, digits and hyphens, everything else by its code point."""
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign == "-") else f".{ord(sign):x}." for sign in name)

@@ -1,0 +1,158 @@
+"""The headline numbers of every model, and every metric of every benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from heo_core.reporting.blocks import Block, Cell, Column, Missing, Row, Section, Table
+from heo_core.reporting.data import ReportData, as_number, as_text
+from heo_core.reporting.palette import ModelStyle
+from heo_core.reporting.quantities import (
+    QUANTITIES,
+    choose_decimals,
+    format_number,
+    get_difference_quantity,
+    get_quantity,
+)
+from heo_core.reporting.sections.benchmark_titles import make_key
+from heo_core.reporting.sections.cells import NONE, make_metric_cell, make_yardstick_cell
+
+_HEADLINES: dict[str, tuple[str, ...]] = {
+    "energy-forces": (
+        "forces_rmse_ev_per_ang",
+        "forces_skill",
+        "forces_softening_slope",
+        "energy_rmse_ev_per_atom",
+    ),
+    "off-equilibrium": (
+        "forces_rmse_ev_per_ang",
+        "forces_softening_slope",
+        "energy_offset_removed_rmse_ev_per_atom",
+    ),
+    "forgetting-holdout": ("forces_rmse_ev_per_ang", "energy_offset_removed_rmse_ev_per_atom"),
+    "equation-of-state": ("equilibrium_volume_mae_fraction", "bulk_modulus_mae_fraction"),
+    "rattle-relax": ("convergence_rate", "success_at_100", "displacement_rmsd_mean_ang"),
+    "substitution-relax": ("convergence_rate", "success_at_100", "reference_energy_mean_ev_per_atom"),
+}
+
+
+def build_leaderboard(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
+    """Return the headline numbers of every model and, folded, every metric."""
+    lead = (
+        "Headline numbers of every model, the baseline first, with 95 % intervals below. Bold marks the best model "
+        "of a column; whether it is really better is for the paired comparison above. Click a heading to sort."
+    )
+    blocks: list[Block] = []
+    if data.metrics.empty:
+        blocks.append(Missing("No model has been evaluated yet, so there are no numbers to rank.", "heo evaluate"))
+    else:
+        blocks.append(_make_leaderboard(data, styles))
+        blocks.extend(_make_metric_tables(data))
+    return Section("leaderboard", "Leaderboard", lead, blocks)
+
+
+def _headline_columns(data: ReportData) -> list[tuple[str, str]]:
+    known = set(zip(data.metrics["benchmark"], data.metrics["name"], strict=True))
+    return [
+        (benchmark, name)
+        for kind, names in _HEADLINES.items()
+        for benchmark in data.benchmarks_of_kind(kind)
+        for name in names
+        if (benchmark, name) in known
+    ]
+
+
+def _make_leaderboard(data: ReportData, styles: Mapping[str, ModelStyle]) -> Table:
+    wanted = _headline_columns(data)
+    columns = [Column("Model", numeric=False)]
+    for benchmark, name in wanted:
+        quantity = get_quantity(name)
+        columns.append(Column(quantity.title, quantity.unit, benchmark, quantity.meaning))
+    labels = [str(label) for label in data.models["label"]]
+    best = {key: _find_best(data, labels, *key) for key in wanted}
+    rows = [
+        Row(
+            [Cell(label, _describe_role(data, label))]
+            + [make_metric_cell(data, label, b, name, best=best[b, name] == label) for b, name in wanted],
+            colour=styles[label].colour,
+        )
+        for label in labels
+    ]
+    rows.extend(_make_yardsticks(data, wanted))
+    return Table("leaderboard-table", "", columns, rows)
+
+
+def _describe_role(data: ReportData, label: str) -> str:
+    row = data.models[data.models["label"] == label].iloc[0]
+    parent = as_text(row["parent"])
+    return "baseline" if label == data.baseline else f"child of {parent}" if parent else str(row["role"])
+
+
+def _find_best(data: ReportData, labels: list[str], benchmark: str, name: str) -> str | None:
+    better = get_quantity(name).better
+    values = {label: value for label in labels if (value := data.find_metric(label, benchmark, name)) is not None}
+    if better is None or len(values) < 2 or len(set(values.values())) == 1:
+        return None
+    if better == "one":
+        return min(values, key=lambda label: abs(values[label] - 1))
+    return min(values, key=lambda label: values[label] if better == "lower" else -values[label])
+
+
+_YARDSTICKS = (
+    ("Zero force everywhere", {"forces_rmse_ev_per_ang": "zero_force_rmse_ev_per_ang"}),
+    ("Mean energy by composition", {"energy_rmse_ev_per_atom": "mean_energy_baseline_rmse_ev_per_atom"}),
+)
+
+
+def _make_yardsticks(data: ReportData, wanted: list[tuple[str, str]]) -> list[Row]:
+    """Rows for the predictions that need no model, where their error is known."""
+    rows = []
+    for title, replaced in _YARDSTICKS:
+        cells = [make_yardstick_cell(data, benchmark, replaced.get(name)) for benchmark, name in wanted]
+        if any(cell.order is not None for cell in cells):
+            rows.append(Row([Cell(title, "yardstick, no model"), *cells], aside=True))
+    return rows
+
+
+def _make_metric_tables(data: ReportData) -> Iterator[Table]:
+    """Every metric of every benchmark, folded away."""
+    labels = [str(label) for label in data.models["label"]]
+    for benchmark, rows in data.metrics.groupby("benchmark", sort=False):
+        names = list(dict.fromkeys(rows["name"].astype(str)))
+        names.sort(key=lambda name: list(QUANTITIES).index(name) if name in QUANTITIES else len(QUANTITIES))
+        columns = [Column("Metric", numeric=False), Column("Unit", numeric=False)]
+        columns += [Column(label) for label in labels]
+        columns += [Column(f"{label} − baseline") for label in data.candidates]
+        yield Table(
+            f"metrics-{make_key(str(benchmark))}",
+            f"All metrics of {benchmark}",
+            columns,
+            [_make_metric_row(data, str(benchmark), name, labels, rows) for name in names],
+            folded=True,
+        )
+
+
+def _make_metric_row(data: ReportData, benchmark: str, name: str, labels: list[str], rows: pd.DataFrame) -> Row:
+    quantity = get_quantity(name, str(rows.loc[rows["name"] == name, "unit"].iloc[0]))
+    cells = [Cell(quantity.title, quantity.meaning), Cell(quantity.unit)]
+    cells += [make_metric_cell(data, label, benchmark, name) for label in labels]
+    cells += [_make_difference_cell(data, candidate, benchmark, name) for candidate in data.candidates]
+    return Row(cells)
+
+
+def _make_difference_cell(data: ReportData, candidate: str, benchmark: str, name: str) -> Cell:
+    rows = data.comparisons
+    found = rows[(rows["candidate"] == candidate) & (rows["benchmark"] == benchmark) & (rows["name"] == name)]
+    value = as_number(found["value"].iloc[0]) if len(found) else None
+    if value is None:
+        return Cell(NONE)
+    quantity = get_difference_quantity(name, str(found["unit"].iloc[0]))
+    low, high = as_number(found["ci_low"].iloc[0]), as_number(found["ci_high"].iloc[0])
+    value *= quantity.factor
+    if low is None or high is None:
+        return Cell(format_number(value, choose_decimals(abs(value)), signed=True), order=value)
+    decimals = choose_decimals((high - low) / 2 * quantity.factor)
+    bounds = [format_number(bound * quantity.factor, decimals, signed=True) for bound in (low, high)]
+    return Cell(format_number(value, decimals, signed=True), f"{bounds[0]} to {bounds[1]}", value)

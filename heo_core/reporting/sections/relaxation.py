@@ -1,0 +1,144 @@
+"""How quickly and how well each model relaxes the same starting structures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from heo_core.reporting import figures
+from heo_core.reporting.blocks import Block, Cell, Column, Heading, Missing, Panel, Panels, Row, Section, Table
+from heo_core.reporting.data import ReportData, as_number, as_text, is_true
+from heo_core.reporting.palette import ModelStyle
+from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark, make_key
+from heo_core.reporting.sections.cells import make_count_cell, make_error_cell
+
+
+def build_relaxation(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
+    """Return the course and the end of every relaxation, by benchmark."""
+    lead = (
+        "How quickly and how well each model relaxes atoms and cell from the same starting structures. Convergence "
+        "is judged on the "
+        "final state; one force call is one evaluation of the model. A softer potential needs fewer calls, so read "
+        "speed together "
+        "with where the structures end."
+    )
+    blocks: list[Block] = []
+    for benchmark in dict.fromkeys(data.relaxations["benchmark"].astype(str)):
+        rows = data.relaxations[data.relaxations["benchmark"] == benchmark]
+        kind = str(rows["kind"].iloc[0])
+        blocks.append(Heading(KIND_TITLES.get(kind, kind), describe_benchmark(data, benchmark)))
+        blocks.append(Panels(_make_course_panels(data, rows, styles, benchmark), size="small"))
+        ends = _make_end_panels(data, rows, styles, benchmark)
+        if ends:
+            blocks.append(Panels(ends))
+        unfinished = _make_unfinished_table(rows, benchmark)
+        if unfinished.rows:
+            blocks.append(unfinished)
+    if not blocks:
+        text = "No relaxations are stored for these models."
+        blocks.append(Missing(text, "heo evaluate --benchmark rattle-relax --benchmark substitution-relax"))
+    return Section("relaxation", "Relaxation", lead, blocks)
+
+
+def _make_course_panels(
+    data: ReportData, rows: pd.DataFrame, styles: Mapping[str, ModelStyle], benchmark: str
+) -> list[Panel]:
+    key = make_key(benchmark)
+    lines = "Thin lines are structures, the thick line is their median."
+    fmax = _find_fmax(data, benchmark)
+    limit = "" if fmax is None else f" Dotted: the limit, {fmax * 1000:g} meV/Å."
+    return [
+        Panel(
+            f"convergence-{key}",
+            "Success at N force calls.",
+            "Share of all structures that have converged by then; a failed one never does.",
+            figures.plot_convergence(rows, styles),
+        ),
+        Panel(
+            f"fmax-{key}",
+            "Largest force.",
+            f"{lines}{limit}",
+            figures.plot_fmax_descent(rows, styles, fmax),
+        ),
+        Panel(
+            f"descent-{key}",
+            "Energy.",
+            f"Each model's own, above its final one. {lines}",
+            figures.plot_energy_descent(rows, styles),
+        ),
+    ]
+
+
+def _find_fmax(data: ReportData, benchmark: str) -> float | None:
+    for params in data.benchmarks.loc[data.benchmarks["benchmark"] == benchmark, "params"]:
+        if isinstance(params, dict) and isinstance(params.get("relax"), dict):
+            return as_number(params["relax"].get("fmax"))
+    return None
+
+
+def _make_end_panels(
+    data: ReportData, rows: pd.DataFrame, styles: Mapping[str, ModelStyle], benchmark: str
+) -> list[Panel]:
+    key = make_key(benchmark)
+    panels = []
+    if _has_numbers(rows, "displacement_rmsd_ang"):
+        caption = "To the reference structure, periodic images and drift removed. Lines join the same structure."
+        panels.append(
+            Panel(
+                f"displacement-{key}", "Distance from the reference.", caption, figures.plot_displacement(rows, styles)
+            )
+        )
+    if _has_numbers(rows, "volume_change_fraction"):
+        caption = "Of the cell while relaxing, with its sign. Lines join the same structure."
+        panels.append(Panel(f"volume-{key}", "Volume change.", caption, figures.plot_volume_change(rows, styles)))
+    if data.baseline and figures.compute_energy_differences(rows, data.baseline):
+        caption = (
+            "Every model's relaxed cells are given to one reference model; below zero the candidate found the "
+            "lower, better relaxed "
+            "cell. The band is the 95 % interval of the mean."
+        )
+        figure = figures.plot_paired_energy_differences(rows, styles, data.baseline, _find_intervals(data, benchmark))
+        panels.append(Panel(f"paired-energy-{key}", "Paired energy differences.", caption, figure))
+    return panels
+
+
+def _find_intervals(data: ReportData, benchmark: str) -> dict[str, tuple[float, float]]:
+    rows = data.comparisons
+    rows = rows[(rows["benchmark"] == benchmark) & (rows["name"] == "reference_energy_mean_ev_per_atom")]
+    bounds = {
+        str(row["candidate"]): (as_number(row["ci_low"]), as_number(row["ci_high"])) for row in rows.to_dict("records")
+    }
+    return {label: (low, high) for label, (low, high) in bounds.items() if low is not None and high is not None}
+
+
+def _make_unfinished_table(rows: pd.DataFrame, benchmark: str) -> Table:
+    done = is_true(rows["converged"]) & rows["failure"].isna()
+    columns = [
+        Column("Model", numeric=False),
+        Column("Formula", numeric=False),
+        Column("Case", numeric=False),
+        Column("Force calls"),
+        Column("Largest force", "meV/Å"),
+        Column("Why", numeric=False),
+    ]
+    body = [
+        Row(
+            [
+                Cell(str(row["label"])),
+                Cell(str(row["formula_reduced"]), formula=True),
+                Cell(str(row["case_id"]), code=True),
+                make_count_cell(row["force_calls"]),
+                make_error_cell(row["fmax_ev_per_ang"]),
+                Cell(as_text(row["failure"]) or "not converged within the force calls allowed"),
+            ]
+        )
+        for row in rows[~done].head(200).to_dict("records")
+    ]
+    return Table(
+        f"unfinished-{make_key(benchmark)}", "Structures that failed or did not converge", columns, body, folded=True
+    )
+
+
+def _has_numbers(rows: pd.DataFrame, column: str) -> bool:
+    return bool(pd.to_numeric(rows[column], errors="coerce").notna().any())

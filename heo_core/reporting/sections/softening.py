@@ -1,0 +1,155 @@
+"""What a finetuning cost: stiffness away from equilibrium, and what was forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from heo_core.evaluation.assessment import Outcome, describe_limit
+from heo_core.reporting import figures
+from heo_core.reporting.blocks import Block, Cell, Column, Heading, Missing, Panel, Panels, Row, Section, Table
+from heo_core.reporting.comparison import find_outcomes
+from heo_core.reporting.data import ReportData, as_number, as_text
+from heo_core.reporting.palette import ModelStyle
+from heo_core.reporting.quantities import choose_decimals, format_number, format_significant
+from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_kind, make_key
+from heo_core.reporting.sections.cells import NONE, make_significant_cell
+from heo_core.reporting.sections.energy_forces import make_force_panels
+
+_ASSESSED_KINDS = ("off-equilibrium", "forgetting-holdout", "equation-of-state")
+_N_CURVES = 6
+
+
+def build_softening(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
+    """Return what finetuning cost: the checks against the baseline, and the curves behind them."""
+    lead = (
+        "What a finetuning can cost. On relaxed structures a softer potential looks better than it is, so stiffness is "
+        "measured on cells away from equilibrium; and simple oxides, which no high-entropy dataset holds, show what "
+        "was forgotten. Limits are on the change from the baseline."
+    )
+    blocks: list[Block] = []
+    missing = [kind for kind in _ASSESSED_KINDS if not data.benchmarks_of_kind(kind)]
+    if data.candidates and len(missing) < len(_ASSESSED_KINDS):
+        blocks.append(_make_check_table(data, styles))
+    if missing:
+        words = " and ".join(KIND_TITLES[kind].lower() for kind in missing)
+        command = " ".join(["heo evaluate", *(f"--benchmark {kind}" for kind in missing)])
+        blocks.append(Missing(f"Not measured: {words}.", command))
+    parity = make_force_panels(data, styles, "off-equilibrium")
+    if parity:
+        blocks += [Heading(KIND_TITLES["off-equilibrium"], describe_kind(data, "off-equilibrium")), Panels(parity)]
+    if len(data.curve_points):
+        blocks.append(Heading(KIND_TITLES["equation-of-state"], describe_kind(data, "equation-of-state")))
+        blocks.append(Panels(_make_curve_panels(data, styles), size="small"))
+        blocks.append(_make_material_table(data))
+    return Section("softening", "Softening and forgetting", lead, blocks)
+
+
+def _make_check_table(data: ReportData, styles: Mapping[str, ModelStyle]) -> Table:
+    """One row a candidate and check: both values, the difference with its interval, the limit, the verdict."""
+    columns = [
+        Column("Model", numeric=False),
+        Column("Measured", numeric=False),
+        Column("Unit", numeric=False),
+        Column("Baseline"),
+        Column("This model"),
+        Column("Difference", hint="paired, with its 95 % interval"),
+        Column("Limit", numeric=False),
+        Column("Verdict", numeric=False),
+    ]
+    rows = [
+        _make_check_row(candidate, outcome, styles)
+        for candidate in data.candidates
+        for outcome in find_outcomes(data, candidate)
+        if outcome.is_known
+    ]
+    caption = "A limit is passed only when the interval of the difference excludes zero."
+    return Table("softening-checks", "Each model against the baseline, with the limits", columns, rows, caption)
+
+
+def _make_check_row(candidate: str, outcome: Outcome, styles: Mapping[str, ModelStyle]) -> Row:
+    check = outcome.check
+    numbers = [None if value is None else value * check.factor for value in (outcome.parent, outcome.child)]
+    verdict = "within"
+    if outcome.is_beyond:
+        verdict = "beyond the limit"
+    elif outcome.ci_low is None or outcome.ci_high is None:
+        verdict = "not decided: no interval"
+    return Row(
+        [
+            Cell(candidate),
+            Cell(check.subject),
+            Cell(check.unit),
+            *(Cell(NONE) if n is None else Cell(format_significant(n), order=n) for n in numbers),
+            _make_outcome_cell(outcome),
+            Cell(describe_limit(check)),
+            Cell(verdict, best=outcome.is_beyond),
+        ],
+        colour=styles[candidate].colour,
+    )
+
+
+def _make_outcome_cell(outcome: Outcome) -> Cell:
+    if outcome.difference is None:
+        return Cell(NONE)
+    difference = outcome.difference * outcome.check.factor
+    if outcome.ci_low is None or outcome.ci_high is None:
+        return Cell(format_number(difference, choose_decimals(abs(difference)), signed=True), order=difference)
+    low, high = (bound * outcome.check.factor for bound in (outcome.ci_low, outcome.ci_high))
+    decimals = min(3, choose_decimals((high - low) / 2))
+    ends = " to ".join(format_number(bound, decimals, signed=True) for bound in (low, high))
+    return Cell(format_number(difference, decimals, signed=True), ends, difference)
+
+
+def _make_curve_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Panel]:
+    """Curves of a few oxides: those on which a model lies furthest from the reference, and those where all fit best."""
+    order = figures.rank_materials(data.curve_points)
+    half = _N_CURVES // 2
+    chosen = order if len(order) <= _N_CURVES else [*order[:half], *order[-half:]]
+    captions = ["Black: the labels. Each curve counts from its value at the reference's relaxed volume."]
+    captions += ["Among those that fit worst."] * (half - 1) + ["Among those that fit best."] * half
+    return [
+        Panel(
+            f"curve-{make_key(material)}",
+            f"{material}.",
+            captions[i],
+            figures.plot_volume_curve(data.curve_points, styles, material),
+            height=300,
+        )
+        for i, material in enumerate(chosen)
+    ]
+
+
+def _make_material_table(data: ReportData) -> Table:
+    labels = [label for label in data.models["label"].astype(str) if label in set(data.volume_curves["label"])]
+    columns = [Column("Material", numeric=False), Column("V", "Å³/atom", "reference"), Column("B", "GPa", "reference")]
+    for label in labels:
+        columns += [Column("V error", "%", label), Column("B error", "%", label), Column("Curve", "meV/atom", label)]
+    by_key = {(str(r["material"]), str(r["label"])): r for r in data.volume_curves.to_dict("records")}
+    rows = []
+    for material in dict.fromkeys(data.volume_curves["material"].astype(str)):
+        found = [by_key.get((material, label)) for label in labels]
+        about = next(row for row in found if row is not None)
+        reference = (about["reference_volume_ang3_per_atom"], about["reference_bulk_modulus_gpa"])
+        cells = [Cell(material), *(make_significant_cell(value) for value in reference)]
+        for row in found:
+            cells += _make_material_cells(row)
+        rows.append(Row(cells))
+    return Table("materials", "Equilibrium volume and bulk modulus of every oxide", columns, rows, folded=True)
+
+
+def _make_material_cells(row: Mapping[Hashable, Any] | None) -> list[Cell]:
+    if row is None:
+        return [Cell(NONE)] * 3
+    cells: list[Cell] = []
+    for name, factor in (
+        ("equilibrium_volume_error_fraction", 100),
+        ("bulk_modulus_error_fraction", 100),
+        ("energy_volume_rmse_ev_per_atom", 1000),
+    ):
+        number = as_number(row[name])
+        if number is None:
+            cells.append(Cell(NONE, "" if cells else as_text(row["failure"]) or ""))
+        else:
+            cells.append(Cell(format_number(number * factor, 1, signed=name.endswith("fraction")), order=number))
+    return cells
