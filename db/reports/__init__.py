@@ -1,0 +1,100 @@
+"""Reports: everything that a page shows, read from the database, and the pages that were written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db import datasets
+from db.reports.dataset import load_dataset, load_structures
+from db.reports.predictions import load_curve_points, load_predictions, load_volume_curves
+from db.reports.relaxations import load_relaxations
+from db.reports.results import load_benchmarks, load_comparisons, load_metrics
+from db.reports.sources import choose_drawn, load_evaluations
+from db.reports.training import load_epochs, load_training_runs
+from db.schema import Dataset, ModelVersion, Report
+from db.versions import label
+from heo_core.params import hash_json
+from heo_core.reporting.data import ReportData, make_frame
+
+
+def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
+    """Read what the database knows of some models, the one to compare with first."""
+    rows = [session.get_one(ModelVersion, model_id) for model_id in model_ids]
+    labels = {row.id: label(row) for row in rows}
+    evaluations = load_evaluations(session, model_ids)
+    dataset_id = next((row.dataset_id for row in reversed(rows) if row.dataset_id is not None), None)
+    predictions, components = load_predictions(session, choose_drawn(evaluations), labels)
+    return ReportData(
+        title=" against ".join([*(labels[row.id] for row in rows[1:]), labels[rows[0].id]]),
+        generated_at=datetime.now(UTC),
+        heo_version=version("heo"),
+        models=make_frame("models", [_model_row(session, row, is_baseline=row is rows[0]) for row in rows]),
+        dataset=None if dataset_id is None else load_dataset(session, dataset_id),
+        rejections=make_frame(
+            "rejections", [] if dataset_id is None else datasets.list_rejections(session, dataset_id)
+        ),
+        splits=make_frame("splits", [] if dataset_id is None else datasets.count_splits(session, dataset_id)),
+        structures=make_frame("structures", [] if dataset_id is None else load_structures(session, dataset_id)),
+        training_runs=make_frame("training_runs", load_training_runs(session, model_ids)),
+        epochs=make_frame("epochs", load_epochs(session, rows)),
+        benchmarks=make_frame("benchmarks", load_benchmarks(session, evaluations)),
+        metrics=make_frame("metrics", load_metrics(session, evaluations, labels)),
+        comparisons=make_frame("comparisons", load_comparisons(session, evaluations, labels)),
+        predictions=make_frame("predictions", predictions),
+        force_components=make_frame("force_components", components),
+        relaxations=make_frame("relaxations", load_relaxations(session, evaluations, labels)),
+        volume_curves=make_frame("volume_curves", load_volume_curves(session, evaluations, labels)),
+        curve_points=make_frame("curve_points", load_curve_points(session, evaluations, labels)),
+    )
+
+
+def add_report(
+    session: Session, name: str, model_ids: Sequence[int], *, uri: str, sha256: str, answer: list[str]
+) -> int:
+    """Store that a page was written; the same page over the same evaluations is one row. Returns its id."""
+    evaluation_ids = [evaluation.id for evaluation, _ in load_evaluations(session, model_ids)]
+    key = make_key(session, name, model_ids)
+    values = {"uri": uri, "sha256": sha256, "answer": answer, "created_at": datetime.now(UTC)}
+    statement = insert(Report).values(key=key, name=name, evaluation_ids=evaluation_ids, **values)
+    statement = statement.on_conflict_do_update(index_elements=["key"], set_=values)
+    return session.scalars(statement.returning(Report.id)).one()
+
+
+def make_key(session: Session, name: str, model_ids: Sequence[int]) -> str:
+    """Return what makes a report this one: its name, its models and the evaluations there are of them."""
+    evaluation_ids = sorted(evaluation.id for evaluation, _ in load_evaluations(session, model_ids))
+    return hash_json({"name": name, "models": list(model_ids), "evaluations": evaluation_ids})
+
+
+def get_report(session: Session, report_id: int) -> Report:
+    """Return one report."""
+    return session.get_one(Report, report_id)
+
+
+def summarise(session: Session, report_id: int) -> dict[str, Any]:
+    """Return what a report says and where it is."""
+    row = get_report(session, report_id)
+    return {"report": row.uri, "answer": row.answer}
+
+
+def _model_row(session: Session, row: ModelVersion, *, is_baseline: bool) -> dict[str, Any]:
+    return {
+        "label": label(row),
+        "name": row.name,
+        "version": row.version,
+        "family": row.family,
+        "role": "baseline" if is_baseline else "candidate",
+        "parent": label(session.get_one(ModelVersion, row.parent_id)) if row.parent_id else None,
+        "sha256": row.sha256,
+        "licence": row.licence,
+        "dataset": label(session.get_one(Dataset, row.dataset_id)) if row.dataset_id else None,
+        "n_elements": len(row.elements) or None,
+        "created_at": row.created_at,
+        "warnings": list(row.warnings or []),
+    }
