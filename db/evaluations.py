@@ -34,13 +34,16 @@ def add_benchmark(
     dataset_id: int | None,
     reference_id: int | None,
     is_of_files: bool = False,
+    auto: bool = False,
 ) -> Benchmark:
     """Store a benchmark, or return the version that is the same in parameters, structures and reference.
 
-    is_of_files: its structures were read from files, so that no split or dataset of the parameters is meant.
+    is_of_files: its structures were read from files, so that no split or dataset of the parameters is meant. auto: the
+    mark of a first version; a later one is marked as the one before it.
     """
     parts = [[case.start.content_hash, case.target.content_hash if case.target else None] for case in cases]
     dumped = params.model_dump(mode="json", exclude={"split", "dataset"} if is_of_files else None)
+    before = session.scalar(select(Benchmark.auto).where(Benchmark.name == name).limit(1))
     benchmark, is_new = add_version(
         session,
         Benchmark(
@@ -51,6 +54,7 @@ def add_benchmark(
             dataset_id=dataset_id,
             reference_id=reference_id,
             n_cases=len(cases),
+            auto=auto if before is None else before,
         ),
     )
     if is_new and cases:
@@ -110,6 +114,7 @@ def list_benchmarks(session: Session) -> list[dict[str, Any]]:
             "structures": benchmark.n_cases,
             "dataset": label(dataset) if dataset else None,
             "reference": label(reference) if reference else None,
+            "auto": benchmark.auto,
             "created": benchmark.created_at,
         }
         for benchmark, dataset, reference in session.execute(query)
@@ -133,6 +138,7 @@ def summarise_benchmark(session: Session, reference: str) -> dict[str, Any]:
         "structures": benchmark.n_cases,
         "dataset": label(of_dataset) if of_dataset else None,
         "reference": label(common) if common else None,
+        "auto": benchmark.auto,
         "key": benchmark.key,
         "created": benchmark.created_at,
         "params": benchmark.params,

@@ -458,6 +458,9 @@ class Benchmark(Base):
         ForeignKey(ModelVersion.id), comment="model that gives the common reference energy"
     )
     n_cases: Mapped[int] = mapped_column(comment="structures in it")
+    auto: Mapped[bool] = mapped_column(
+        server_default="false", comment="whether it runs by itself for new models; one mark for all versions of a name"
+    )
     created_at: Mapped[datetime] = _created_at()
 
 

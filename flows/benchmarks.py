@@ -20,6 +20,7 @@ from db import datasets, evaluations, models
 from db.engine import exclusive, session_scope
 from db.schema import Benchmark
 from db.versions import find_version, label, list_references
+from flows.events import emit_benchmark_auto
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
@@ -40,6 +41,7 @@ from heo_core.evaluation.relax_files import write_trajectory
 from heo_core.models import load_model, resolve_device
 from heo_core.models.potential import Potential
 from heo_core.params import (
+    AUTO_BENCHMARKS,
     BENCHMARK_KINDS,
     NAME_PATTERN,
     BenchmarkParams,
@@ -107,6 +109,7 @@ def store_benchmark(
     if name is not None and not cases:
         raise InputError(f"benchmark {name} would have no structure: none qualifies for {params.kind}")
     with session_scope(url) as session:
+        is_bundled = name is None and of_dataset is None
         if name is None:
             name = str(params.kind)
             if of_dataset is not None:
@@ -114,7 +117,8 @@ def store_benchmark(
                 split = getattr(params, "split", "test")
                 dataset = datasets.get_dataset_by_id(session, of_dataset)
                 name = f"{params.kind}:{dataset.name}{'' if split == 'test' else f':{split}'}"
-        return evaluations.add_benchmark(
+        before = find_version(session, Benchmark, name)
+        benchmark = evaluations.add_benchmark(
             session,
             params,
             cases,
@@ -122,7 +126,11 @@ def store_benchmark(
             dataset_id=of_dataset,
             reference_id=reference_id,
             is_of_files=bool(structures),
+            auto=is_bundled and params.kind in AUTO_BENCHMARKS,
         )
+    if before is not None and benchmark.version > before.version and benchmark.auto:
+        emit_benchmark_auto(benchmark.id, settings)
+    return benchmark
 
 
 def add_own_benchmark(

@@ -52,6 +52,8 @@ DEFAULT_BENCHMARKS: tuple[BenchmarkKind, ...] = (
     "rattle-relax",
     "substitution-relax",
 )
+AUTO_BENCHMARKS: tuple[BenchmarkKind, ...] = ("off-equilibrium", "forgetting-holdout", "equation-of-state")
+"""Kinds whose bundled benchmark runs by itself for new models: the same cells for every model, and quickly done."""
 
 HUB_DATASET = "LeMaterial/LeMat-Bulk"
 

@@ -6,10 +6,16 @@ select
     evaluation.state,
     evaluation.failure,
     model_version.id as model_version_id,
-    benchmark.id as benchmark_id
+    benchmark.id as benchmark_id,
+    benchmark.auto and (
+        model_version.training_run_id is not null
+        or model_version.reference like 'file:%'
+        or model_version.state = 'production'
+    ) as auto
 from model_version
 cross join (
-    select distinct on (benchmark.name) benchmark.id, benchmark.name, benchmark.version, benchmark.kind
+    select distinct on (benchmark.name)
+        benchmark.id, benchmark.name, benchmark.version, benchmark.kind, benchmark.auto
     from benchmark
     where benchmark.kind <> 'relax'  -- structures of somebody's own: what one model did with them
     order by benchmark.name, benchmark.version desc
@@ -28,3 +34,4 @@ comment on column pending_evaluation.state is 'running or failed; null where it 
 comment on column pending_evaluation.failure is 'why the last try is not complete';
 comment on column pending_evaluation.model_version_id is 'model_version.id';
 comment on column pending_evaluation.benchmark_id is 'benchmark.id';
+comment on column pending_evaluation.auto is 'whether it runs by itself: the benchmark is marked auto, and the model was finetuned or added here, or is in production';

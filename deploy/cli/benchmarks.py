@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,29 @@ benchmark_app = typer.Typer(help="What models are measured on.", no_args_is_help
 def register(app: typer.Typer) -> None:
     """Add these commands to the `heo` command."""
     app.add_typer(benchmark_app, name="benchmark", rich_help_panel=PANEL)
+
+
+@benchmark_app.command("auto")
+def mark_auto(
+    name: Annotated[str, typer.Argument(help="NAME of a benchmark; the mark is for all its versions.")],
+    auto: Annotated[Literal["on", "off"], typer.Argument(metavar="on|off")],
+    as_json: Json = False,
+) -> None:
+    """Let a benchmark run by itself for every model that is finetuned or added here, or promoted; or no longer."""
+    from db import pending
+    from db.versions import label
+    from deploy.cli.tables import print_result
+    from deploy.services import point_prefect
+    from flows.events import emit_benchmark_auto
+    from flows.settings import load_settings
+
+    benchmark = read(lambda session: pending.mark_auto(session, name, auto=auto == "on"))
+    if benchmark.auto:
+        settings = load_settings()
+        point_prefect(settings)
+        emit_benchmark_auto(benchmark.id, settings)
+    waiting = read(lambda session: pending.list_waiting_models(session, benchmark.id))
+    print_result({"benchmark": label(benchmark), "auto": auto, "models due": waiting}, as_json=as_json)
 
 
 @benchmark_app.command("list")
