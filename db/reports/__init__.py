@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db import datasets
-from db.reports.dataset import load_dataset, load_structures
+from db.reports.dataset import load_cells, load_dataset, load_structures
+from db.reports.physics import load_physics_checks, load_physics_curves
 from db.reports.predictions import load_curve_points, load_predictions, load_volume_curves
-from db.reports.relaxations import load_relaxations
+from db.reports.relaxations import load_own_relaxations, load_relaxations, load_relaxed_cells
 from db.reports.results import load_benchmarks, load_comparisons, load_metrics
 from db.reports.sources import choose_drawn, load_evaluations
 from db.reports.training import load_epochs, load_training_runs
@@ -21,6 +22,7 @@ from db.schema import Dataset, ModelVersion, Report
 from db.versions import label
 from heo_core.params import hash_json
 from heo_core.reporting.data import ReportData, make_frame
+from heo_core.reporting.scenes import choose_cases, choose_samples
 
 
 def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
@@ -29,6 +31,9 @@ def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
     labels = {row.id: label(row) for row in rows}
     evaluations = load_evaluations(session, model_ids)
     dataset_id = next((row.dataset_id for row in reversed(rows) if row.dataset_id is not None), None)
+    structures = make_frame("structures", [] if dataset_id is None else load_structures(session, dataset_id))
+    relaxations = make_frame("relaxations", load_relaxations(session, evaluations, labels))
+    drawn = {str(name): choose_cases(rows) for name, rows in relaxations.groupby("benchmark")}
     predictions, components = load_predictions(session, choose_drawn(evaluations), labels)
     return ReportData(
         title=" against ".join([*(labels[row.id] for row in rows[1:]), labels[rows[0].id]]),
@@ -40,7 +45,8 @@ def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
             "rejections", [] if dataset_id is None else datasets.list_rejections(session, dataset_id)
         ),
         splits=make_frame("splits", [] if dataset_id is None else datasets.count_splits(session, dataset_id)),
-        structures=make_frame("structures", [] if dataset_id is None else load_structures(session, dataset_id)),
+        structures=structures,
+        sample_cells=make_frame("sample_cells", load_cells(session, choose_samples(structures))),
         training_runs=make_frame("training_runs", load_training_runs(session, model_ids)),
         epochs=make_frame("epochs", load_epochs(session, rows)),
         benchmarks=make_frame("benchmarks", load_benchmarks(session, evaluations)),
@@ -48,7 +54,11 @@ def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
         comparisons=make_frame("comparisons", load_comparisons(session, evaluations, labels)),
         predictions=make_frame("predictions", predictions),
         force_components=make_frame("force_components", components),
-        relaxations=make_frame("relaxations", load_relaxations(session, evaluations, labels)),
+        relaxations=relaxations,
+        relaxed_cells=make_frame("relaxed_cells", load_relaxed_cells(session, evaluations, labels, drawn)),
+        own_relaxations=make_frame("own_relaxations", load_own_relaxations(session, model_ids, labels)),
+        physics_checks=make_frame("physics_checks", load_physics_checks(session, evaluations, labels)),
+        physics_curves=make_frame("physics_curves", load_physics_curves(session, evaluations, labels)),
         volume_curves=make_frame("volume_curves", load_volume_curves(session, evaluations, labels)),
         curve_points=make_frame("curve_points", load_curve_points(session, evaluations, labels)),
     )

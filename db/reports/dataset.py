@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.schema import Dataset, DatasetMap, DatasetMember, Structure
+from db.schema import Dataset, DatasetMap, DatasetMember, Descriptor, Structure
 from db.versions import label
 
 # Names that say that labels come from density-functional theory; of any other name the page says that it does not know.
@@ -61,13 +62,31 @@ def load_structures(session: Session, dataset_id: int) -> list[dict[str, Any]]:
             (Structure.energy_ev / Structure.n_atoms).label("energy_ev_per_atom"),
             Structure.fmax_ev_per_ang,
             Structure.volume_per_atom_ang3,
+            Descriptor.entropy_pooled_r,
+            Descriptor.entropy_sublattice_r,
+            Descriptor.space_group_number,
+            Descriptor.space_group_symbol,
+            Descriptor.prototype,
             places.c.method.label("map_method"),
             places.c.x.label("map_x"),
             places.c.y.label("map_y"),
         )
         .join(DatasetMember, DatasetMember.structure_id == Structure.id)
+        .outerjoin(Descriptor, Descriptor.structure_id == Structure.id)
         .outerjoin(places, places.c.structure_id == Structure.id)
         .where(DatasetMember.dataset_id == dataset_id, _IS_CURATED)
         .order_by(Structure.immutable_id)
     )
     return [dict(row) for row in session.execute(query).mappings()]
+
+
+def load_cells(session: Session, structure_ids: Iterable[int]) -> list[dict[str, Any]]:
+    """Return the geometry of these structures, in their order."""
+    query = select(
+        Structure.id.label("structure_id"), Structure.lattice_ang, Structure.positions_ang, Structure.species
+    )
+    wanted = list(structure_ids)
+    found = {
+        row["structure_id"]: dict(row) for row in session.execute(query.where(Structure.id.in_(wanted))).mappings()
+    }
+    return [found[structure_id] for structure_id in wanted if structure_id in found]

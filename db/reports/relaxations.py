@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from db.reports.sources import Evaluations, per_atom
-from db.schema import BenchmarkCase, Evaluation, Relaxation, Structure
+from db.schema import Benchmark, BenchmarkCase, Evaluation, Relaxation, Structure
 from db.versions import label
+
+_MAX_OWN = 500  # rows of relaxations of a user's own: more are for the query that the page names
 
 
 def load_relaxations(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
     """Return every relaxation of these evaluations."""
     of = {evaluation.id: (labels[evaluation.model_version_id], benchmark) for evaluation, benchmark in evaluations}
+    return [
+        _make_row(*of[relaxation.evaluation_id], relaxation, case, start)
+        for relaxation, case, start in session.execute(_select(of))
+    ]
+
+
+def load_own_relaxations(session: Session, model_ids: Sequence[int], labels: dict[int, str]) -> list[dict[str, Any]]:
+    """Return relaxations of structures of a user's own by these models, the newest jobs first, at most _MAX_OWN."""
     query = (
+        select(Evaluation, Benchmark)
+        .join(Benchmark, Benchmark.id == Evaluation.benchmark_id)
+        .where(Evaluation.model_version_id.in_(model_ids), Evaluation.state == "completed", Benchmark.kind == "relax")
+        .order_by(Evaluation.id.desc())
+    )
+    jobs: Evaluations = []
+    n_rows = 0
+    for evaluation, benchmark in session.execute(query):
+        n_rows += benchmark.n_cases
+        if jobs and n_rows > _MAX_OWN:
+            break
+        jobs.append((evaluation, benchmark))
+    return load_relaxations(session, jobs, labels)[:_MAX_OWN]
+
+
+def load_relaxed_cells(
+    session: Session, evaluations: Evaluations, labels: dict[int, str], cases: Mapping[str, Collection[int]]
+) -> list[dict[str, Any]]:
+    """Return the geometry of some cases (of each benchmark, case_index) before relaxing and after, under each model."""
+    rows: list[dict[str, Any]] = []
+    drawn: set[tuple[str, int]] = set()
+    for evaluation, benchmark in evaluations:
+        name, model = label(benchmark), labels[evaluation.model_version_id]
+        query = _select([evaluation.id]).where(Relaxation.case_index.in_(cases.get(name, ())))
+        for relaxation, case, start in session.execute(query):
+            about = {"benchmark": name, "case_index": case.case_index, "species": start.species}
+            if (name, case.case_index) not in drawn:
+                drawn.add((name, case.case_index))
+                before = {"label": None, "lattice_ang": start.lattice_ang, "positions_ang": start.positions_ang}
+                rows.append(about | before)
+            if relaxation.positions_ang is not None and relaxation.lattice_ang is not None:
+                after = {"lattice_ang": relaxation.lattice_ang, "positions_ang": relaxation.positions_ang}
+                rows.append(about | {"label": model} | after)
+    return rows
+
+
+def _select(evaluation_ids: Collection[int]) -> Select[Relaxation, BenchmarkCase, Structure]:
+    return (
         select(Relaxation, BenchmarkCase, Structure)
         .join(Evaluation, Evaluation.id == Relaxation.evaluation_id)
         .join(
@@ -24,31 +73,33 @@ def load_relaxations(session: Session, evaluations: Evaluations, labels: dict[in
             & (BenchmarkCase.case_index == Relaxation.case_index),
         )
         .join(Structure, Structure.id == BenchmarkCase.structure_id)
-        .where(Relaxation.evaluation_id.in_(of))
+        .where(Relaxation.evaluation_id.in_(evaluation_ids))
         .order_by(Relaxation.evaluation_id, Relaxation.case_index)
     )
-    return [
-        {
-            "label": of[relaxation.evaluation_id][0],
-            "benchmark": label(of[relaxation.evaluation_id][1]),
-            "kind": of[relaxation.evaluation_id][1].kind,
-            "case_index": relaxation.case_index,
-            "case_id": start.immutable_id,
-            "formula_reduced": start.formula_reduced,
-            "n_atoms": start.n_atoms,
-            "rattle_ang": case.recipe.get("rattle_ang"),
-            "converged": relaxation.converged,
-            "failure": relaxation.failure,
-            "force_calls": relaxation.force_calls,
-            "fmax_ev_per_ang": relaxation.fmax_ev_per_ang,
-            "cell_fmax_ev_per_ang": relaxation.cell_fmax_ev_per_ang,
-            "energy_final_ev_per_atom": per_atom(relaxation.energy_final_ev, start.n_atoms),
-            "reference_energy_ev_per_atom": per_atom(relaxation.reference_energy_ev, start.n_atoms),
-            "displacement_rmsd_ang": relaxation.displacement_rmsd_ang,
-            "volume_change_fraction": relaxation.volume_change_fraction,
-            "energy_above_unrattled_ev_per_atom": relaxation.energy_above_unrattled_ev_per_atom,
-            "energies_ev": relaxation.energies_ev,
-            "fmaxes_ev_per_ang": relaxation.fmaxes_ev_per_ang,
-        }
-        for relaxation, case, start in session.execute(query)
-    ]
+
+
+def _make_row(
+    model: str, benchmark: Benchmark, relaxation: Relaxation, case: BenchmarkCase, start: Structure
+) -> dict[str, Any]:
+    return {
+        "label": model,
+        "benchmark": label(benchmark),
+        "kind": benchmark.kind,
+        "case_index": relaxation.case_index,
+        "case_id": start.immutable_id,
+        "formula_reduced": start.formula_reduced,
+        "n_atoms": start.n_atoms,
+        "rattle_ang": case.recipe.get("rattle_ang"),
+        "converged": relaxation.converged,
+        "failure": relaxation.failure,
+        "force_calls": relaxation.force_calls,
+        "fmax_ev_per_ang": relaxation.fmax_ev_per_ang,
+        "cell_fmax_ev_per_ang": relaxation.cell_fmax_ev_per_ang,
+        "energy_final_ev_per_atom": per_atom(relaxation.energy_final_ev, start.n_atoms),
+        "reference_energy_ev_per_atom": per_atom(relaxation.reference_energy_ev, start.n_atoms),
+        "displacement_rmsd_ang": relaxation.displacement_rmsd_ang,
+        "volume_change_fraction": relaxation.volume_change_fraction,
+        "energy_above_unrattled_ev_per_atom": relaxation.energy_above_unrattled_ev_per_atom,
+        "energies_ev": relaxation.energies_ev,
+        "fmaxes_ev_per_ang": relaxation.fmaxes_ev_per_ang,
+    }

@@ -38,10 +38,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "energy_ev_per_atom",
         "fmax_ev_per_ang",
         "volume_per_atom_ang3",
+        "entropy_pooled_r",
+        "entropy_sublattice_r",
+        "space_group_number",
+        "space_group_symbol",
+        "prototype",
         "map_method",
         "map_x",
         "map_y",
     ),
+    "sample_cells": ("structure_id", "lattice_ang", "positions_ang", "species"),
     "training_runs": (
         "label",
         "foundation",
@@ -127,6 +133,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "energies_ev",
         "fmaxes_ev_per_ang",
     ),
+    "relaxed_cells": ("benchmark", "case_index", "label", "lattice_ang", "positions_ang", "species"),
     "volume_curves": (
         "label",
         "benchmark",
@@ -141,6 +148,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "energy_volume_rmse_ev_per_atom",
         "failure",
     ),
+    "physics_checks": ("label", "benchmark", "kind", "subject", "name", "value", "unit", "failure"),
+    "physics_curves": ("label", "benchmark", "kind", "subject", "n_atoms", "x", "energy_ev"),
     "curve_points": (
         "label",
         "material",
@@ -151,6 +160,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Columns of each frame of `ReportData`; the units are in the names."""
+COLUMNS["own_relaxations"] = COLUMNS["relaxations"]
 
 
 def make_frame(name: str, rows: list[dict[str, Any]] | None = None) -> pd.DataFrame:
@@ -169,6 +179,10 @@ class ReportData:
     epochs: epoch 0 is the foundation model before training.
     comparisons: value is candidate minus baseline on paired structures.
     force_components: a seeded subsample.
+    sample_cells: structures of the dataset that are drawn; relaxed_cells: cases of relaxations that are drawn, before
+    (label is None) and after under each model; both chosen by `heo_core.reporting.scenes`.
+    own_relaxations: as relaxations, of structures of a user's own, whose benchmarks stand in no other frame.
+    physics_curves: x is the volume per atom in Å³ for kind "volume-curve", the distance in Å for kind "repulsion".
     curve_points: one row a model and volume; volume_factor is over the reference's relaxed volume.
     ValueError when a frame lacks a column.
     """
@@ -181,6 +195,7 @@ class ReportData:
     rejections: pd.DataFrame = field(default_factory=lambda: make_frame("rejections"))
     splits: pd.DataFrame = field(default_factory=lambda: make_frame("splits"))
     structures: pd.DataFrame = field(default_factory=lambda: make_frame("structures"))
+    sample_cells: pd.DataFrame = field(default_factory=lambda: make_frame("sample_cells"))
     training_runs: pd.DataFrame = field(default_factory=lambda: make_frame("training_runs"))
     epochs: pd.DataFrame = field(default_factory=lambda: make_frame("epochs"))
     benchmarks: pd.DataFrame = field(default_factory=lambda: make_frame("benchmarks"))
@@ -189,6 +204,10 @@ class ReportData:
     predictions: pd.DataFrame = field(default_factory=lambda: make_frame("predictions"))
     force_components: pd.DataFrame = field(default_factory=lambda: make_frame("force_components"))
     relaxations: pd.DataFrame = field(default_factory=lambda: make_frame("relaxations"))
+    relaxed_cells: pd.DataFrame = field(default_factory=lambda: make_frame("relaxed_cells"))
+    own_relaxations: pd.DataFrame = field(default_factory=lambda: make_frame("own_relaxations"))
+    physics_checks: pd.DataFrame = field(default_factory=lambda: make_frame("physics_checks"))
+    physics_curves: pd.DataFrame = field(default_factory=lambda: make_frame("physics_curves"))
     volume_curves: pd.DataFrame = field(default_factory=lambda: make_frame("volume_curves"))
     curve_points: pd.DataFrame = field(default_factory=lambda: make_frame("curve_points"))
 
