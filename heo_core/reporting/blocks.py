@@ -40,11 +40,16 @@ class Panels:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: its text, a smaller second line, what it is sorted by. formula: digits are subscripts."""
+    """One cell of a table: its text, a smaller second line, what it is sorted by. formula: digits are subscripts.
+
+    order, low and high are the number and its interval in the unit of the column, not rounded: what the CSV has.
+    """
 
     text: str
     detail: str = ""
     order: float | None = None
+    low: float | None = None
+    high: float | None = None
     best: bool = False
     formula: bool = False
     code: bool = False
@@ -63,16 +68,20 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table. colour: of the model, drawn before its name; aside: a yardstick, not a model, kept last."""
+    """One row of a table. colour: of the model, drawn before its name; aside: a yardstick, not a model, kept last.
+
+    structure: id of the structure that the row is about; a click on its point in a figure leads here.
+    """
 
     cells: list[Cell]
     colour: str | None = None
     aside: bool = False
+    structure: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be sorted by each column."""
+    """A table that can be sorted by each column and saved as CSV. links: section of the page that a group is about."""
 
     key: str
     title: str
@@ -80,6 +89,7 @@ class Table:
     rows: list[Row]
     caption: str = ""
     folded: bool = False
+    links: dict[str, str] = field(default_factory=dict)
     kind: str = field(default="table", init=False)
 
     @property

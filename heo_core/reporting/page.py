@@ -23,6 +23,8 @@ from heo_core.reporting.palette import assign_styles, formula_markup
 from heo_core.reporting.sections import build_answers, build_sections
 
 _FOLDER = Path(__file__).parent
+# One after the other they are the page's own script.
+_SCRIPTS = ("csv.js", "tables.js", "figures.js", "page.js")
 # The space before a unit, and those around an arrow between two numbers: no line should break there.
 _LOOSE_UNIT = re.compile(r"(?<=\d) (?=%|m?eV|Å|→)|(?<=→) (?=\S)")
 
@@ -37,7 +39,7 @@ def render_page(data: ReportData) -> str:
     statements = compute_statements(data)
     cautions = compute_cautions(data)
     sections = build_sections(data)
-    script, plotly_script = _read("page.js"), get_plotlyjs()
+    script, plotly_script = "".join(_read(name) for name in _SCRIPTS), get_plotlyjs()
     figures = {
         panel.key: _to_json(panel.figure)
         for section in sections

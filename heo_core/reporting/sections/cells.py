@@ -25,7 +25,7 @@ def make_metric_cell(data: ReportData, label: str, benchmark: str, name: str, *,
     low, high = low * quantity.factor, high * quantity.factor
     decimals = choose_decimals((high - low) / 2) if high > low else choose_decimals(abs(value))
     interval = f"{format_number(low, decimals)} to {format_number(high, decimals)}"
-    return Cell(format_number(value, decimals), interval, value, best)
+    return Cell(format_number(value, decimals), interval, value, low, high, best)
 
 
 def make_yardstick_cell(data: ReportData, benchmark: str, name: str | None) -> Cell:
@@ -53,4 +53,4 @@ def make_count_cell(value: object) -> Cell:
 def make_error_cell(value: object) -> Cell:
     """Return an error in eV as meV (whatever it is divided by), or a dash."""
     number = as_number(value)
-    return Cell(NONE) if number is None else Cell(format_significant(1000 * number), order=number)
+    return Cell(NONE) if number is None else Cell(format_significant(1000 * number), order=1000 * number)

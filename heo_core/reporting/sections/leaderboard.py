@@ -154,5 +154,6 @@ def _make_difference_cell(data: ReportData, candidate: str, benchmark: str, name
     if low is None or high is None:
         return Cell(format_number(value, choose_decimals(abs(value)), signed=True), order=value)
     decimals = choose_decimals((high - low) / 2 * quantity.factor)
-    bounds = [format_number(bound * quantity.factor, decimals, signed=True) for bound in (low, high)]
-    return Cell(format_number(value, decimals, signed=True), f"{bounds[0]} to {bounds[1]}", value)
+    low, high = low * quantity.factor, high * quantity.factor
+    ends = " to ".join(format_number(bound, decimals, signed=True) for bound in (low, high))
+    return Cell(format_number(value, decimals, signed=True), ends, value, low, high)

@@ -98,7 +98,7 @@ def _make_outcome_cell(outcome: Outcome) -> Cell:
     low, high = (bound * outcome.check.factor for bound in (outcome.ci_low, outcome.ci_high))
     decimals = min(3, choose_decimals((high - low) / 2))
     ends = " to ".join(format_number(bound, decimals, signed=True) for bound in (low, high))
-    return Cell(format_number(difference, decimals, signed=True), ends, difference)
+    return Cell(format_number(difference, decimals, signed=True), ends, difference, low, high)
 
 
 def _make_curve_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Panel]:
@@ -151,5 +151,6 @@ def _make_material_cells(row: Mapping[Hashable, Any] | None) -> list[Cell]:
         if number is None:
             cells.append(Cell(NONE, "" if cells else as_text(row["failure"]) or ""))
         else:
-            cells.append(Cell(format_number(number * factor, 1, signed=name.endswith("fraction")), order=number))
+            shown = number * factor
+            cells.append(Cell(format_number(shown, 1, signed=name.endswith("fraction")), order=shown))
     return cells

@@ -138,7 +138,7 @@ def test_policy_allows_exactly_the_two_scripts_of_the_page(page):
 
 def test_figures_offer_no_button_that_sends_them_away(page):
     own = page.scripts[-1]
-    assert 'modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]' in own
+    assert 'modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]]' in own
     assert "form-action 'none'" in str(page.tags)
 
 
