@@ -15,9 +15,15 @@ from db.reports.dataset import load_cells, load_dataset, load_structures
 from db.reports.physics import load_physics_checks, load_physics_curves
 from db.reports.predictions import load_curve_points, load_predictions, load_volume_curves
 from db.reports.relaxations import load_own_relaxations, load_relaxations, load_relaxed_cells
-from db.reports.results import load_benchmarks, load_comparisons, load_metrics
+from db.reports.results import (
+    list_evaluations,
+    load_benchmarks,
+    load_comparisons,
+    load_group_metrics,
+    load_metrics,
+)
 from db.reports.sources import choose_drawn, load_evaluations
-from db.reports.training import load_epochs, load_training_runs
+from db.reports.training import load_epochs, load_training_runs, load_trials
 from db.schema import Dataset, ModelVersion, Report
 from db.versions import label
 from heo_core.params import hash_json
@@ -35,6 +41,7 @@ def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
     relaxations = make_frame("relaxations", load_relaxations(session, evaluations, labels))
     drawn = {str(name): choose_cases(rows) for name, rows in relaxations.groupby("benchmark")}
     predictions, components = load_predictions(session, choose_drawn(evaluations), labels)
+    trials, trial_epochs = load_trials(session, model_ids, labels)
     return ReportData(
         title=" against ".join([*(labels[row.id] for row in rows[1:]), labels[rows[0].id]]),
         generated_at=datetime.now(UTC),
@@ -49,8 +56,12 @@ def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
         sample_cells=make_frame("sample_cells", load_cells(session, choose_samples(structures))),
         training_runs=make_frame("training_runs", load_training_runs(session, model_ids)),
         epochs=make_frame("epochs", load_epochs(session, rows)),
+        trials=make_frame("trials", trials),
+        trial_epochs=make_frame("trial_epochs", trial_epochs),
         benchmarks=make_frame("benchmarks", load_benchmarks(session, evaluations)),
+        evaluations=make_frame("evaluations", list_evaluations(evaluations, labels)),
         metrics=make_frame("metrics", load_metrics(session, evaluations, labels)),
+        group_metrics=make_frame("group_metrics", load_group_metrics(session, evaluations, labels)),
         comparisons=make_frame("comparisons", load_comparisons(session, evaluations, labels)),
         predictions=make_frame("predictions", predictions),
         force_components=make_frame("force_components", components),

@@ -98,6 +98,7 @@ def _make_row(
         "energy_final_ev_per_atom": per_atom(relaxation.energy_final_ev, start.n_atoms),
         "reference_energy_ev_per_atom": per_atom(relaxation.reference_energy_ev, start.n_atoms),
         "displacement_rmsd_ang": relaxation.displacement_rmsd_ang,
+        "rmsd_normalized": relaxation.rmsd_normalized,
         "volume_change_fraction": relaxation.volume_change_fraction,
         "energy_above_unrattled_ev_per_atom": relaxation.energy_above_unrattled_ev_per_atom,
         "energies_ev": relaxation.energies_ev,

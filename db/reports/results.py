@@ -1,4 +1,4 @@
-"""What was measured: benchmarks, metrics and paired differences."""
+"""What was measured: benchmarks, what they cost, metrics and paired differences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.reports.sources import Evaluations
-from db.schema import Comparison, Metric, ModelVersion
+from db.schema import Comparison, GroupMetric, Metric, ModelVersion
 from db.versions import label
 
 
@@ -32,7 +32,27 @@ def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str
 
 def load_metrics(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
     """Return every metric of these evaluations."""
-    about = {
+    about = _name_evaluations(evaluations, labels)
+    query = select(Metric.__table__).where(Metric.evaluation_id.in_(about)).order_by(Metric.evaluation_id, Metric.name)
+    return [{**row, **about[row["evaluation_id"]]} for row in session.execute(query).mappings()]
+
+
+def load_group_metrics(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
+    """Return every metric of these evaluations by element, source and number of elements."""
+    about = _name_evaluations(evaluations, labels)
+    table = GroupMetric.__table__
+    query = select(table).where(GroupMetric.evaluation_id.in_(about)).order_by(*table.primary_key)
+    return [{**row, **about[row["evaluation_id"]]} for row in session.execute(query).mappings()]
+
+
+def list_evaluations(evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
+    """Return where each evaluation ran and how long it took."""
+    about = _name_evaluations(evaluations, labels)
+    return [{**about[row.id], "device": row.device, "dtype": row.dtype, "wall_s": row.wall_s} for row, _ in evaluations]
+
+
+def _name_evaluations(evaluations: Evaluations, labels: dict[int, str]) -> dict[int, dict[str, str]]:
+    return {
         evaluation.id: {
             "label": labels[evaluation.model_version_id],
             "benchmark": label(benchmark),
@@ -40,8 +60,6 @@ def load_metrics(session: Session, evaluations: Evaluations, labels: dict[int, s
         }
         for evaluation, benchmark in evaluations
     }
-    query = select(Metric.__table__).where(Metric.evaluation_id.in_(about)).order_by(Metric.evaluation_id, Metric.name)
-    return [{**row, **about[row["evaluation_id"]]} for row in session.execute(query).mappings()]
 
 
 def load_comparisons(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:

@@ -60,9 +60,23 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "left_out",
         "best_epoch",
         "wall_s",
+        "train_s",
         "device",
         "params",
         "versions",
+    ),
+    "trials": (
+        "label",
+        "sweep",
+        "strategy",
+        "state",
+        "failure",
+        "params",
+        "score",
+        "best_epoch",
+        "energy_rmse_ev_per_atom",
+        "forces_rmse_ev_per_ang",
+        "train_s",
     ),
     "epochs": (
         "label",
@@ -74,10 +88,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "forces_rmse_ev_per_ang",
         "forces_mae_ev_per_ang",
         "forces_q95_ev_per_ang",
+        "score",
+        "lr",
         "seconds",
     ),
     "benchmarks": ("benchmark", "kind", "version", "n_cases", "reference", "params"),
+    "evaluations": ("label", "benchmark", "device", "dtype", "wall_s"),
     "metrics": ("label", "benchmark", "kind", "name", "value", "unit", "n", "ci_low", "ci_high"),
+    "group_metrics": ("label", "benchmark", "kind", "grouping", "group_name", "name", "value", "unit", "n"),
     "comparisons": (
         "benchmark",
         "kind",
@@ -128,6 +146,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "energy_final_ev_per_atom",
         "reference_energy_ev_per_atom",
         "displacement_rmsd_ang",
+        "rmsd_normalized",
         "volume_change_fraction",
         "energy_above_unrattled_ev_per_atom",
         "energies_ev",
@@ -161,6 +180,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Columns of each frame of `ReportData`; the units are in the names."""
 COLUMNS["own_relaxations"] = COLUMNS["relaxations"]
+COLUMNS["trial_epochs"] = COLUMNS["epochs"]
 
 
 def make_frame(name: str, rows: list[dict[str, Any]] | None = None) -> pd.DataFrame:
@@ -177,6 +197,9 @@ class ReportData:
     dataset: None, or label, source_uri, source_revision, licence, citation, label_kind ("surrogate" or "dft"),
     functionals, n_scanned, n_kept and params.
     epochs: epoch 0 is the foundation model before training.
+    trials: every training of the sweeps that a model here came from, the model's own too; label is that of its model,
+    or SWEEP trial NUMBER where it made none; errors are those of its best epoch. trial_epochs: as epochs, of trials.
+    group_metrics: grouping is "element", "source" or "n_elements".
     comparisons: value is candidate minus baseline on paired structures.
     force_components: a seeded subsample.
     sample_cells: structures of the dataset that are drawn; relaxed_cells: cases of relaxations that are drawn, before
@@ -198,8 +221,12 @@ class ReportData:
     sample_cells: pd.DataFrame = field(default_factory=lambda: make_frame("sample_cells"))
     training_runs: pd.DataFrame = field(default_factory=lambda: make_frame("training_runs"))
     epochs: pd.DataFrame = field(default_factory=lambda: make_frame("epochs"))
+    trials: pd.DataFrame = field(default_factory=lambda: make_frame("trials"))
+    trial_epochs: pd.DataFrame = field(default_factory=lambda: make_frame("trial_epochs"))
     benchmarks: pd.DataFrame = field(default_factory=lambda: make_frame("benchmarks"))
+    evaluations: pd.DataFrame = field(default_factory=lambda: make_frame("evaluations"))
     metrics: pd.DataFrame = field(default_factory=lambda: make_frame("metrics"))
+    group_metrics: pd.DataFrame = field(default_factory=lambda: make_frame("group_metrics"))
     comparisons: pd.DataFrame = field(default_factory=lambda: make_frame("comparisons"))
     predictions: pd.DataFrame = field(default_factory=lambda: make_frame("predictions"))
     force_components: pd.DataFrame = field(default_factory=lambda: make_frame("force_components"))
