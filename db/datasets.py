@@ -9,11 +9,11 @@ from itertools import batched
 from typing import Any, cast
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import Table, func, insert, select, true
 from sqlalchemy.orm import Session
 
 from db.bulk import copy_rows
-from db.schema import Dataset, DatasetLeak, DatasetMember, DatasetRejection
+from db.schema import Dataset, DatasetElement, DatasetLeak, DatasetMember, DatasetRejection
 from db.schema import Structure as StructureRow
 from db.structures import add_structures, to_record
 from db.versions import add_version, get_version, label
@@ -101,6 +101,21 @@ def add_members(session: Session, dataset_id: int, members: Iterable[Member]) ->
         )
         columns = ("dataset_id", "structure_id", "split", "parent_id", "recipe")
         copy_rows(session, cast("Table", DatasetMember.__table__), columns, rows)
+    count_elements(session, dataset_id)
+
+
+def count_elements(session: Session, dataset_id: int) -> None:
+    """Count in which structures of each split an element occurs, once all members of a dataset are stored."""
+    element = func.unnest(StructureRow.elements).column_valued("element")
+    counted = (
+        select(DatasetMember.dataset_id, DatasetMember.split, element, func.count(), func.avg(StructureRow.n_elements))
+        .join_from(DatasetMember, StructureRow, StructureRow.id == DatasetMember.structure_id)
+        .join(element, true())
+        .where(DatasetMember.dataset_id == dataset_id)
+        .group_by(DatasetMember.dataset_id, DatasetMember.split, element)
+    )
+    columns = ["dataset_id", "split", "element", "n_structures", "n_elements_mean"]
+    session.execute(insert(DatasetElement).from_select(columns, counted))
 
 
 def _add_findings(session: Session, dataset_id: int, curated: CuratedDataset) -> None:

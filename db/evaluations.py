@@ -7,11 +7,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
-from db.schema import Benchmark, Comparison, Dataset, Evaluation, GroupMetric, Metric, ModelVersion
+from db.schema import Benchmark, Comparison, Dataset, Evaluation, GroupMetric, Metric, ModelVersion, RelaxationTotal
 from db.schema import BenchmarkCase as CaseRow
 from db.schema import PhysicsCheck as PhysicsCheckRow
 from db.schema import Prediction as PredictionRow
@@ -365,6 +365,7 @@ def complete_evaluation(
         session.execute(delete(table).where(table.evaluation_id == evaluation_id))
         if records:
             session.execute(insert(table), [{"evaluation_id": evaluation_id, **asdict(record)} for record in records])
+    sum_relaxations(session, evaluation_id)
     evaluation = session.get_one(Evaluation, evaluation_id)
     if evaluation.replaces_id is not None:
         # The database sets replaces_id to null.
@@ -373,6 +374,29 @@ def complete_evaluation(
     evaluation.state, evaluation.failure, evaluation.finished_at = "completed", None, datetime.now(UTC)
     evaluation.wall_s = (evaluation.wall_s or 0.0) + wall_s
     evaluation.cautions, evaluation.dtype = list(cautions), dtype
+
+
+def sum_relaxations(session: Session, evaluation_id: int) -> None:
+    """Store all relaxations of an evaluation together, in place of what is there; without any, nothing."""
+    row = RelaxationRow
+    summed = (
+        select(
+            row.evaluation_id,
+            func.count(),
+            func.count().filter(row.converged),
+            func.count().filter(row.energy_final_ev.is_(None)),
+            func.percentile_cont(0.5).within_group(row.force_calls).filter(row.converged),
+            func.sum(row.force_calls),
+            func.sum(row.wall_s),
+            func.avg(row.displacement_rmsd_ang),
+            func.avg(row.volume_change_fraction),
+        )
+        .where(row.evaluation_id == evaluation_id)
+        .group_by(row.evaluation_id)
+    )
+    session.execute(delete(RelaxationTotal).where(RelaxationTotal.evaluation_id == evaluation_id))
+    columns = [column.name for column in RelaxationTotal.__table__.columns]
+    session.execute(insert(RelaxationTotal).from_select(columns, summed))
 
 
 def summarise(session: Session, evaluation_ids: Sequence[int]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """All tables. Names are singular; a unit stands in the column's name; the comments are what psql's describe shows.
 
-dataset ─< dataset_member >─ structure           dataset ─< dataset_rejection | dataset_leak | dataset_map
+dataset ─< dataset_member >─ structure           dataset ─< dataset_rejection | _leak | _map | _element
 structure ─ descriptor
 training_run ─< epoch_metric                     training_run ─ model_version (parent: model_version)
 sweep ─< sweep_trial ─ training_run
 benchmark ─< benchmark_case >─ structure
 evaluation = model_version × benchmark ─< prediction | relaxation | volume_curve | physics_check | metric | group_metric
-comparison = evaluation × evaluation             report
+evaluation ─ relaxation_total                    comparison = evaluation × evaluation             report
 """
 
 from __future__ import annotations
@@ -79,6 +79,10 @@ class Structure(Base):
         Index(None, "chemical_system"),
         Index(None, "formula_reduced"),
         Index(None, "immutable_id"),
+        Index("ix_structure_energy_ev_per_atom", text("(energy_ev / n_atoms)")),
+        Index(None, "fmax_ev_per_ang"),
+        Index(None, "volume_per_atom_ang3"),
+        Index(None, "n_atoms"),
         {"comment": "periodic cells with their labels; the same content is stored once"},
     )
 
@@ -158,6 +162,19 @@ class DatasetMember(Base):
     )
 
 
+class DatasetElement(Base):
+    """How often an element occurs in one split of a dataset."""
+
+    __tablename__ = "dataset_element"
+    __table_args__ = ({"comment": "elements of each split of a dataset, counted when its members are stored"},)
+
+    dataset_id: Mapped[int] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True)
+    split: Mapped[str] = mapped_column(primary_key=True, comment="dataset_member.split")
+    element: Mapped[str] = mapped_column(primary_key=True, comment="symbol")
+    n_structures: Mapped[int] = mapped_column(comment="structures of the split that hold it")
+    n_elements_mean: Mapped[float] = mapped_column(comment="mean number of elements of these structures")
+
+
 class DatasetLeak(Base):
     """What two splits of a dataset share."""
 
@@ -179,7 +196,12 @@ class Descriptor(Base):
     """What can be computed of a structure without its labels."""
 
     __tablename__ = "descriptor"
-    __table_args__ = ({"comment": "composition and symmetry of a structure; how each is defined: docs/curation.md"},)
+    __table_args__ = (
+        Index(None, "entropy_pooled_r"),
+        Index(None, "entropy_sublattice_r"),
+        Index(None, "radius_mismatch_percent"),
+        {"comment": "composition and symmetry of a structure; how each is defined: docs/curation.md"},
+    )
 
     structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id, ondelete="CASCADE"), primary_key=True)
     cation_fractions: Mapped[dict[str, Any]] = mapped_column(comment="share of each cation, all sites pooled")
@@ -518,7 +540,16 @@ class Prediction(Base):
     """What a model says of one structure."""
 
     __tablename__ = "prediction"
-    __table_args__ = ({"comment": "energies and forces of a model on the structures of a benchmark that relaxes none"},)
+    __table_args__ = (
+        # In the order of the view worst_structures.
+        Index(
+            "ix_prediction_worst",
+            "evaluation_id",
+            text("(failure is null)"),
+            text("forces_rmse_ev_per_ang desc nulls last"),
+        ),
+        {"comment": "energies and forces of a model on the structures of a benchmark that relaxes none"},
+    )
 
     evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
     structure_id: Mapped[int] = mapped_column(ForeignKey(Structure.id), primary_key=True, index=True)
@@ -609,6 +640,27 @@ class Relaxation(Base):
     )
     energies_ev: Mapped[list[float]] = mapped_column(comment="one value a force call")
     fmaxes_ev_per_ang: Mapped[list[float]] = mapped_column(comment="one value a force call")
+
+
+class RelaxationTotal(Base):
+    """All relaxations of one evaluation together."""
+
+    __tablename__ = "relaxation_total"
+    __table_args__ = ({"comment": "relaxations of an evaluation, counted and summed when it is completed"},)
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey(Evaluation.id, ondelete="CASCADE"), primary_key=True)
+    n_structures: Mapped[int] = mapped_column(comment="structures relaxed")
+    n_converged: Mapped[int] = mapped_column(comment="whose final state is below fmax")
+    n_failed: Mapped[int] = mapped_column(comment="without a final state")
+    force_calls_median: Mapped[float | None] = mapped_column(comment="over the converged; null where none did")
+    force_calls: Mapped[int] = mapped_column(comment="all together")
+    wall_s: Mapped[float] = mapped_column(comment="seconds, all together")
+    displacement_rmsd_mean_ang: Mapped[float | None] = mapped_column(
+        comment="from the target, Å, over those that have one and a final state"
+    )
+    volume_change_mean_fraction: Mapped[float | None] = mapped_column(
+        comment="final over target or start volume, minus one"
+    )
 
 
 class Metric(Base):

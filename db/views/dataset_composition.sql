@@ -1,18 +1,15 @@
 create view dataset_composition as
 select
     dataset.name || '@' || dataset.version as dataset,
-    dataset_member.split,
-    element.symbol as element,
-    count(*) as n_structures,
-    count(*)::double precision / sum(count(*)) filter (where element.symbol = 'O') over (
-        partition by dataset.id, dataset_member.split
-    ) as share_of_oxides,
-    avg(structure.n_elements)::double precision as n_elements_mean
+    dataset_element.split,
+    dataset_element.element,
+    dataset_element.n_structures,
+    dataset_element.n_structures::double precision / oxygen.n_structures as share_of_oxides,
+    dataset_element.n_elements_mean
 from dataset
-join dataset_member on dataset_member.dataset_id = dataset.id
-join structure on structure.id = dataset_member.structure_id
-cross join lateral unnest(structure.elements) as element (symbol)
-group by dataset.id, dataset.name, dataset.version, dataset_member.split, element.symbol;
+join dataset_element on dataset_element.dataset_id = dataset.id
+left join dataset_element as oxygen
+    on oxygen.dataset_id = dataset.id and oxygen.split = dataset_element.split and oxygen.element = 'O';
 
 comment on view dataset_composition is 'how often each element occurs in each split of a dataset';
 comment on column dataset_composition.dataset is 'NAME@VERSION';

@@ -4,22 +4,20 @@ select
     benchmark.name || '@' || benchmark.version as benchmark,
     benchmark.kind,
     evaluation.device,
-    count(*) as n_structures,
-    count(*) filter (where relaxation.converged) as n_converged,
-    avg(relaxation.converged::integer)::double precision as convergence_rate,
-    count(*) filter (where relaxation.energy_final_ev is null) as n_failed,
-    percentile_cont(0.5) within group (order by relaxation.force_calls)
-        filter (where relaxation.converged) as force_calls_median,
-    sum(relaxation.force_calls) as force_calls,
-    sum(relaxation.wall_s) as wall_s,
-    avg(relaxation.displacement_rmsd_ang) as displacement_rmsd_mean_ang,
-    avg(relaxation.volume_change_fraction) as volume_change_mean_fraction
+    relaxation_total.n_structures,
+    relaxation_total.n_converged,
+    relaxation_total.n_converged::double precision / relaxation_total.n_structures as convergence_rate,
+    relaxation_total.n_failed,
+    relaxation_total.force_calls_median,
+    relaxation_total.force_calls,
+    relaxation_total.wall_s,
+    relaxation_total.displacement_rmsd_mean_ang,
+    relaxation_total.volume_change_mean_fraction
 from evaluation
-join relaxation on relaxation.evaluation_id = evaluation.id
+join relaxation_total on relaxation_total.evaluation_id = evaluation.id
 join model_version on model_version.id = evaluation.model_version_id
 join benchmark on benchmark.id = evaluation.benchmark_id
-where evaluation.state = 'completed'
-group by evaluation.id, model_version.name, model_version.version, benchmark.name, benchmark.version, benchmark.kind;
+where evaluation.state = 'completed';
 
 comment on view relaxation_summary is 'how many structures each model relaxed on each benchmark, in how many force calls and seconds';
 comment on column relaxation_summary.model is 'NAME@VERSION';

@@ -2,10 +2,7 @@ create view worst_structures as
 select
     model_version.name || '@' || model_version.version as model,
     benchmark.name || '@' || benchmark.version as benchmark,
-    row_number() over (
-        partition by evaluation.id
-        order by prediction.failure is null, prediction.forces_rmse_ev_per_ang desc nulls last
-    ) as rank,
+    prediction.rank,
     structure.immutable_id,
     structure.formula_reduced,
     structure.n_atoms,
@@ -15,7 +12,19 @@ select
     prediction.failure,
     structure.id as structure_id
 from evaluation
-join prediction on prediction.evaluation_id = evaluation.id
+-- For one evaluation at a time: with "rank <= 10" this ends after ten entries of ix_prediction_worst.
+cross join lateral (
+    select
+        row_number() over (
+            order by one.failure is null, one.forces_rmse_ev_per_ang desc nulls last
+        ) as rank,
+        one.structure_id,
+        one.forces_rmse_ev_per_ang,
+        one.energy_error_ev_per_atom,
+        one.failure
+    from prediction as one
+    where one.evaluation_id = evaluation.id
+) as prediction
 join structure on structure.id = prediction.structure_id
 join model_version on model_version.id = evaluation.model_version_id
 join benchmark on benchmark.id = evaluation.benchmark_id

@@ -1,4 +1,4 @@
-"""`heo structures ...`: make cells of a composition on a parent crystal."""
+"""`heo structures ...`: make cells of a composition on a parent crystal, and find structures in the database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from deploy.cli.run import Json, Set, build_params, run_flow
 
 PANEL = "Data"
 
-structures_app = typer.Typer(help="Cells of a composition on a parent crystal.", no_args_is_help=True)
+structures_app = typer.Typer(
+    help="Cells of a composition on a parent crystal; structures in the database.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -110,6 +112,54 @@ def generate_structures(
         return {key: value for key, value in result.items() if value not in (None, [])}
 
     run_flow(work, as_json=as_json)
+
+
+@structures_app.command("find")
+def find_structures(
+    contains: Annotated[str | None, typer.Option(help="Elements that it all holds: Mg,Co.")] = None,
+    only: Annotated[str | None, typer.Option(help="Elements beside which it holds none: Mg,Co,Ni,O.")] = None,
+    any_of: Annotated[str | None, typer.Option("--any", help="Elements of which it holds one at least: La,Ce.")] = None,
+    formula: Annotated[str | None, typer.Option(help="Formula, in any multiple and order: MgCoO2.")] = None,
+    chemical_system: Annotated[str | None, typer.Option(help="Exactly these elements: Co-Mg-O.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A range: 'energy_ev_per_atom < -6', 'n_atoms <= 40'. May be repeated. The properties: docs/sql.md."
+        ),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="NAME (its newest version) or NAME@VERSION.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most, the oldest first.")] = 100,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find structures in the database for which all that is asked holds."""
+    from db import search
+    from deploy.cli.tables import print_csv, print_rows
+    from heo_core.errors import InputError
+
+    if as_csv and as_json:
+        raise InputError("--csv and --json exclude each other: give one of them")
+    rows = read(
+        lambda session: search.find_structures(
+            session,
+            contains=_split(contains),
+            only=_split(only),
+            any_of=_split(any_of),
+            formula=formula,
+            chemical_system=chemical_system,
+            ranges=where or (),
+            dataset=dataset,
+            limit=limit,
+        )
+    )
+    if as_csv:
+        print_csv(rows)
+    else:
+        print_rows(rows, "no such structure", as_json=as_json)
+
+
+def _split(elements: str | None) -> list[str]:
+    return [] if elements is None else [symbol.strip() for symbol in elements.split(",")]
 
 
 @structures_app.command("prototypes")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from typing import Any
 
 import typer
@@ -16,6 +18,18 @@ def print_rows(rows: list[dict[str, Any]], nothing: str, *, as_json: bool) -> No
         _print_table(rows)
     else:
         typer.echo(nothing)
+
+
+def print_csv(rows: list[dict[str, Any]]) -> None:
+    """Print rows of equal keys as CSV; a list as one field, a comma between its items."""
+    if rows:
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _join(value) for name, value in row.items()} for row in rows)
+
+
+def _join(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:

@@ -57,6 +57,21 @@ def compute_electronegativity_spread(fractions: Mapping[str, float]) -> float | 
     return _compute_spread(fractions, _find_electronegativity, relative=False)
 
 
+def reduce_formula(formula: str) -> str:
+    """Smallest whole-number formula, elements in alphabetical order, as structures carry it: CoMgO2 for Mg0.5Co0.5O.
+
+    InputError for what pymatgen cannot read as a formula.
+    """
+    from pymatgen.core import Composition
+
+    try:
+        whole, _ = Composition(formula, strict=True).get_integer_formula_and_factor()
+        amounts = Composition(whole).get_el_amt_dict()
+    except (ValueError, LookupError) as exc:
+        raise InputError(f"{formula!r} is no formula; example: MgCoNiCuZnO5") from exc
+    return "".join(f"{symbol}{int(n) if n > 1 else ''}" for symbol, n in sorted(amounts.items()))
+
+
 def _to_fractions(counts: ArrayLike) -> Array:
     numbers = np.asarray(counts, dtype=float)
     total = numbers.sum(axis=-1, keepdims=True)
