@@ -9,7 +9,7 @@ from itertools import batched
 from typing import Any, cast
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Table, func, insert, select, true
+from sqlalchemy import Table, func, insert, select
 from sqlalchemy.orm import Session
 
 from db.bulk import copy_rows
@@ -106,14 +106,19 @@ def add_members(session: Session, dataset_id: int, members: Iterable[Member]) ->
 
 def count_elements(session: Session, dataset_id: int) -> None:
     """Count in which structures of each split an element occurs, once all members of a dataset are stored."""
-    element = func.unnest(StructureRow.elements).column_valued("element")
-    counted = (
-        select(DatasetMember.dataset_id, DatasetMember.split, element, func.count(), func.avg(StructureRow.n_elements))
-        .join_from(DatasetMember, StructureRow, StructureRow.id == DatasetMember.structure_id)
-        .join(element, true())
+    held = (
+        select(
+            DatasetMember.dataset_id,
+            DatasetMember.split,
+            func.unnest(StructureRow.elements).label("element"),
+            StructureRow.n_elements,
+        )
+        .join(StructureRow, StructureRow.id == DatasetMember.structure_id)
         .where(DatasetMember.dataset_id == dataset_id)
-        .group_by(DatasetMember.dataset_id, DatasetMember.split, element)
+        .subquery()
     )
+    group = (held.c.dataset_id, held.c.split, held.c.element)
+    counted = select(*group, func.count(), func.avg(held.c.n_elements)).group_by(*group)
     columns = ["dataset_id", "split", "element", "n_structures", "n_elements_mean"]
     session.execute(insert(DatasetElement).from_select(columns, counted))
 
