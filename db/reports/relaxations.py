@@ -12,20 +12,21 @@ from db.reports.sources import Evaluations, per_atom
 from db.schema import Benchmark, BenchmarkCase, Evaluation, Relaxation, Structure
 from db.versions import label
 
-_MAX_OWN = 500  # rows of relaxations of a user's own: more are for the query that the page names
+# A page is no archive: older jobs are for a query.
+_MAX_OWN = 300
 
 
 def load_relaxations(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
-    """Return every relaxation of these evaluations."""
-    of = {evaluation.id: (labels[evaluation.model_version_id], benchmark) for evaluation, benchmark in evaluations}
+    """Return every relaxation of these evaluations, in their order."""
     return [
-        _make_row(*of[relaxation.evaluation_id], relaxation, case, start)
-        for relaxation, case, start in session.execute(_select(of))
+        _make_row(labels[evaluation.model_version_id], benchmark, relaxation, case, start)
+        for evaluation, benchmark in evaluations
+        for relaxation, case, start in session.execute(_select(evaluation.id))
     ]
 
 
-def load_own_relaxations(session: Session, model_ids: Sequence[int], labels: dict[int, str]) -> list[dict[str, Any]]:
-    """Return relaxations of structures of a user's own by these models, the newest jobs first, at most _MAX_OWN."""
+def find_own_jobs(session: Session, model_ids: Sequence[int]) -> Evaluations:
+    """Return what users relaxed of their own with these models, the newest first, about _MAX_OWN structures."""
     query = (
         select(Evaluation, Benchmark)
         .join(Benchmark, Benchmark.id == Evaluation.benchmark_id)
@@ -33,13 +34,13 @@ def load_own_relaxations(session: Session, model_ids: Sequence[int], labels: dic
         .order_by(Evaluation.id.desc())
     )
     jobs: Evaluations = []
-    n_rows = 0
+    n_structures = 0
     for evaluation, benchmark in session.execute(query):
-        n_rows += benchmark.n_cases
-        if jobs and n_rows > _MAX_OWN:
+        n_structures += benchmark.n_cases
+        if jobs and n_structures > _MAX_OWN:
             break
         jobs.append((evaluation, benchmark))
-    return load_relaxations(session, jobs, labels)[:_MAX_OWN]
+    return jobs
 
 
 def load_relaxed_cells(
@@ -50,7 +51,7 @@ def load_relaxed_cells(
     drawn: set[tuple[str, int]] = set()
     for evaluation, benchmark in evaluations:
         name, model = label(benchmark), labels[evaluation.model_version_id]
-        query = _select([evaluation.id]).where(Relaxation.case_index.in_(cases.get(name, ())))
+        query = _select(evaluation.id).where(Relaxation.case_index.in_(cases.get(name, ())))
         for relaxation, case, start in session.execute(query):
             about = {"benchmark": name, "case_index": case.case_index, "species": start.species}
             if (name, case.case_index) not in drawn:
@@ -63,7 +64,7 @@ def load_relaxed_cells(
     return rows
 
 
-def _select(evaluation_ids: Collection[int]) -> Select[Relaxation, BenchmarkCase, Structure]:
+def _select(evaluation_id: int) -> Select[Relaxation, BenchmarkCase, Structure]:
     return (
         select(Relaxation, BenchmarkCase, Structure)
         .join(Evaluation, Evaluation.id == Relaxation.evaluation_id)
@@ -73,8 +74,8 @@ def _select(evaluation_ids: Collection[int]) -> Select[Relaxation, BenchmarkCase
             & (BenchmarkCase.case_index == Relaxation.case_index),
         )
         .join(Structure, Structure.id == BenchmarkCase.structure_id)
-        .where(Relaxation.evaluation_id.in_(evaluation_ids))
-        .order_by(Relaxation.evaluation_id, Relaxation.case_index)
+        .where(Relaxation.evaluation_id == evaluation_id)
+        .order_by(Relaxation.case_index)
     )
 
 

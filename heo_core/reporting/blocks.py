@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import plotly.graph_objects as go
 
 from heo_core.reporting.answer import Statement
+from heo_core.reporting.viewer import Viewer
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to colour a figure: its name in the list, what plotly updates in the traces and in the layout."""
+
+    name: str
+    data: dict[str, list[Any]]
+    layout: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure with its caption; title is the caption's first words, height in pixels."""
+    """One figure with its caption; title is the caption's first words, height in pixels.
+
+    choices: what the reader may choose to see, asked for by the word `choose`; the figure shows the first.
+    """
 
     key: str
     title: str
     caption: str
     figure: go.Figure
     height: int = 340
+    choices: list[Choice] = field(default_factory=list)
+    choose: str = "Colour by"
 
     @property
     def total_height(self) -> int:
@@ -152,7 +168,7 @@ class Answer:
     kind: str = field(default="answer", init=False)
 
 
-Block = Panels | Table | Facts | Heading | Missing | Answer
+Block = Panels | Table | Facts | Heading | Missing | Answer | Viewer
 
 
 @dataclass(frozen=True)

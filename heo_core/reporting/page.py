@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 import tempfile
 from functools import cache
 from pathlib import Path
 
-import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
 from heo_core.reporting.answer import compute_headline, compute_statements
@@ -21,10 +22,12 @@ from heo_core.reporting.cautions import compute_cautions, list_marks
 from heo_core.reporting.data import ReportData
 from heo_core.reporting.palette import assign_styles, formula_markup
 from heo_core.reporting.sections import build_answers, build_sections
+from heo_core.reporting.viewer import Viewer
 
 _FOLDER = Path(__file__).parent
 # One after the other they are the page's own script.
-_SCRIPTS = ("csv.js", "tables.js", "figures.js", "page.js")
+_SCRIPTS = ("csv.js", "tables.js", "figures.js", "choices.js", "viewer.js", "page.js")
+_MOLECULES = "vendor/3Dmol-2.5.5.min.js"
 # The space before a unit, and those around an arrow between two numbers: no line should break there.
 _LOOSE_UNIT = re.compile(r"(?<=\d) (?=%|m?eV|Å|→)|(?<=→) (?=\S)")
 
@@ -33,20 +36,22 @@ def render_page(data: ReportData) -> str:
     r"""Return the whole report as one self-contained HTML page.
 
     Every string of the data is escaped: by jinja2 in the text, by `plain` in the figures, and `<` by \u003c in
-    embedded JSON. A content security policy names the two scripts by their hashes, so that no other script could run
+    embedded JSON. A content security policy names the scripts by their hashes, so that no other script could run
     and nothing could be fetched.
     """
     statements = compute_statements(data)
     cautions = compute_cautions(data)
     sections = build_sections(data)
-    script, plotly_script = "".join(_read(name) for name in _SCRIPTS), get_plotlyjs()
-    figures = {
-        panel.key: _to_json(panel.figure)
-        for section in sections
-        for block in section.blocks
-        if isinstance(block, Panels)
-        for panel in block.panels
+    blocks = [block for section in sections for block in section.blocks]
+    panels = [panel for block in blocks if isinstance(block, Panels) for panel in block.panels]
+    viewers = [block for block in blocks if isinstance(block, Viewer)]
+    embedded = {f"figure-{panel.key}": panel.figure.to_json() for panel in panels}
+    embedded |= {
+        f"choices-{p.key}": to_json_plotly([[c.data, c.layout] for c in p.choices]) for p in panels if p.choices
     }
+    embedded |= {f"scenes-{viewer.key}": json.dumps(viewer.to_json(), separators=(",", ":")) for viewer in viewers}
+    libraries = [get_plotlyjs(), *([_read(_MOLECULES)] if viewers else [])]
+    scripts = [*libraries, "".join(_read(name) for name in _SCRIPTS)]
     return (
         _environment()
         .get_template("page.html")
@@ -57,12 +62,11 @@ def render_page(data: ReportData) -> str:
             cautions=cautions,
             marks=list_marks(data),
             sections=sections,
-            figures=figures,
+            embedded={key: _escape_json(text) for key, text in embedded.items()},
             styles=assign_styles(data.models),
-            css=Markup(_read("page.css")),  # noqa: S704
-            script=Markup(script),  # noqa: S704
-            plotly_script=Markup(plotly_script),  # noqa: S704
-            script_hashes=[_hash_script(script), _hash_script(plotly_script)],
+            css=Markup(_read("page.css") + _read("viewer.css")),  # noqa: S704
+            scripts=[Markup(script) for script in scripts],  # noqa: S704
+            script_hashes=[_hash_script(script) for script in scripts],
         )
     )
 
@@ -100,9 +104,9 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-def _to_json(figure: go.Figure) -> Markup:
-    """JSON of a figure that can stand inside a script element: no sign in it can end the element or open a tag."""
-    text = str(figure.to_json())
+def _escape_json(text: str | None) -> Markup:
+    """JSON that can stand inside a script element: no sign in it can end the element or open a tag."""
+    text = str(text)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)  # noqa: S704

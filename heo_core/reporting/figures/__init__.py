@@ -5,12 +5,13 @@ title: the page gives each a caption. Text from the data goes through `plain` or
 reads tags in labels. A frame without a drawable row gives a figure without traces.
 """
 
+from heo_core.reporting.figures.composition_map import plot_map, recolour_map
 from heo_core.reporting.figures.dataset import (
     plot_cell_sizes,
     plot_composition,
     plot_element_counts,
-    plot_map,
-    plot_periodic_table,
+    plot_entropy,
+    plot_most_frequent,
     plot_reference_forces,
     plot_rejections,
 )
@@ -22,18 +23,23 @@ from heo_core.reporting.figures.energy_forces import (
     plot_force_parity,
 )
 from heo_core.reporting.figures.equation_of_state import plot_volume_curve, rank_materials
+from heo_core.reporting.figures.periodic_table import plot_periodic_table
 from heo_core.reporting.figures.relaxation import (
+    RATES,
     compute_energy_differences,
     plot_convergence,
     plot_displacement,
     plot_energy_descent,
     plot_fmax_descent,
     plot_paired_energy_differences,
+    plot_rates,
+    plot_rmsd_distribution,
     plot_volume_change,
 )
 from heo_core.reporting.figures.training import plot_training_curves
 
 __all__ = [
+    "RATES",
     "compute_energy_differences",
     "count_outside_force_parity",
     "plot_cell_sizes",
@@ -44,16 +50,21 @@ __all__ = [
     "plot_energy_descent",
     "plot_energy_parity",
     "plot_energy_residuals",
+    "plot_entropy",
     "plot_error_distribution",
     "plot_fmax_descent",
     "plot_force_parity",
     "plot_map",
+    "plot_most_frequent",
     "plot_paired_energy_differences",
     "plot_periodic_table",
+    "plot_rates",
     "plot_reference_forces",
     "plot_rejections",
+    "plot_rmsd_distribution",
     "plot_training_curves",
     "plot_volume_change",
     "plot_volume_curve",
     "rank_materials",
+    "recolour_map",
 ]

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from heo_core.reporting.elements import N_COLUMNS, N_ROWS, POSITIONS
 from heo_core.reporting.figures.canvas import (
-    HOVER_ID,
     by_split,
-    hover_ids,
     make_figure,
-    make_layout,
-    spread_places,
-    to_array,
     with_numbers,
 )
-from heo_core.reporting.palette import INK, MUTED, SEQUENTIAL, SPLIT_COLOURS, plain
+from heo_core.reporting.figures.periodic_table import plot_periodic_table
+from heo_core.reporting.palette import INK, MUTED, SPLIT_COLOURS, plain
 
 _SMALLEST_FORCE_MEV = 0.1
 
@@ -32,55 +24,6 @@ def plot_element_counts(structures: pd.DataFrame) -> go.Figure:
     values = {str(element): int(count) for element, count in counts.items()}
     scale = max((count for element, count in values.items() if element != "O"), default=1)
     return plot_periodic_table(values, "structures", float(scale))
-
-
-def plot_periodic_table(values: Mapping[str, float], unit: str, largest: float | None = None) -> go.Figure:
-    """Heat map of one value by element; elements without one stay blank. largest: value of the darkest colour."""
-    grid, blank = (np.full((N_ROWS, N_COLUMNS), np.nan, dtype=np.float32) for _ in range(2))
-    texts, symbols, blanks = (np.full((N_ROWS, N_COLUMNS), "", dtype=object) for _ in range(3))
-    for symbol, place in POSITIONS.items():
-        if symbol in values:
-            grid[place], symbols[place] = values[symbol], symbol
-            texts[place] = f'{symbol}<br><span style="font-size:9px">{values[symbol]:.4g}</span>'
-        else:
-            blank[place], blanks[place] = 0.0, symbol
-    figure = go.Figure(layout=make_layout())
-    gaps: dict[str, Any] = {"xgap": 3, "ygap": 3, "texttemplate": "%{text}"}
-    figure.add_heatmap(
-        z=blank,
-        text=blanks.tolist(),
-        colorscale=[[0, "#F5F6F8"], [1, "#F5F6F8"]],
-        showscale=False,
-        hoverinfo="skip",
-        textfont={"color": "#A3ABB3", "size": 12},
-        **gaps,
-    )
-    figure.add_heatmap(
-        z=grid,
-        text=texts.tolist(),
-        customdata=symbols.tolist(),
-        zmin=0,
-        zmax=largest,
-        colorscale=[list(stop) for stop in SEQUENTIAL],
-        textfont={"size": 13},
-        hoverongaps=False,
-        hovertemplate=f"<b>%{{customdata}}</b> %{{z:.4~g}} {unit}<extra></extra>",
-        colorbar={
-            "title": {"text": unit, "side": "top", "font": {"size": 12}},
-            "orientation": "h",
-            "x": 0.4,
-            "y": 0.86,
-            "len": 0.36,
-            "thickness": 9,
-            "outlinewidth": 0,
-            "tickfont": {"size": 11},
-        },
-        **gaps,
-    )
-    figure.update_xaxes(visible=False, fixedrange=True)
-    figure.update_yaxes(visible=False, fixedrange=True, autorange="reversed")
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
-    return figure
 
 
 def plot_rejections(rejections: pd.DataFrame) -> go.Figure:
@@ -137,22 +80,40 @@ def plot_reference_forces(structures: pd.DataFrame, end_point_fmax: float = 0.05
     return figure
 
 
-def plot_map(structures: pd.DataFrame) -> go.Figure:
-    """Each structure where its composition stands among the others; axes have no meaning of their own."""
-    figure = make_figure("First coordinate, no unit", "Second coordinate, no unit")
-    placed = with_numbers(structures, "map_x", "map_y")
-    for split, rows in by_split(placed.iloc[spread_places(len(placed))]):
-        figure.add_scatter(
-            x=to_array(rows["map_x"]),
-            y=to_array(rows["map_y"]),
-            mode="markers",
+def plot_entropy(structures: pd.DataFrame, high_entropy_r: float = 1.5) -> go.Figure:
+    """Entropy per site of the most disordered cation sublattice; right of the line (R) oxides count as high-entropy."""
+    entropies = with_numbers(structures, "entropy_sublattice_r")["entropy_sublattice_r"]
+    last = max(float(entropies.max()) if len(entropies) else 0.0, high_entropy_r)
+    edges = np.arange(-0.05, last + 0.15, 0.1)
+    figure = _plot_histogram(structures, "entropy_sublattice_r", edges, "Configurational entropy (R per site)", "R")
+    for trace in figure.data:
+        trace.hovertemplate = f"%{{y}} structures, %{{x:.1f}} R<extra>{trace.name}</extra>"
+    figure.add_vline(x=high_entropy_r, line={"color": INK, "width": 1, "dash": "dot"})
+    return figure
+
+
+def plot_most_frequent(structures: pd.DataFrame, column: str, title: str, n: int = 14) -> go.Figure:
+    """Structures by what a column says (a name), stacked by split: the n most frequent, the others in one bar."""
+    named = structures.dropna(subset=[column])
+    frequent = named[column].astype(str).value_counts()
+    kept = list(frequent.index[:n])
+    n_others = len(frequent) - len(kept)
+    others = f"{n_others} others"
+    order = [*kept, *([others] if n_others else [])]
+    groups = named[column].astype(str).where(named[column].astype(str).isin(kept), others)
+    figure = make_figure("Structures", "")
+    for split, rows in by_split(named):
+        counts = groups.loc[rows.index].value_counts()
+        figure.add_bar(
+            x=[int(counts.get(name, 0)) for name in order],
+            y=[plain(name) for name in order],
+            orientation="h",
             name=plain(split),
-            marker={"color": SPLIT_COLOURS.get(split, MUTED), "size": 5, "line": {"width": 0.4, "color": "#FFFFFF"}},
-            customdata=hover_ids(rows),
-            hovertemplate=f"{HOVER_ID}<extra>{plain(split)}</extra>",
+            marker_color=SPLIT_COLOURS.get(split, MUTED),
+            hovertemplate=f"%{{y}}: %{{x}} structures<extra>{plain(split)}</extra>",
         )
-    figure.update_xaxes(showticklabels=False, ticks="")
-    figure.update_yaxes(showticklabels=False, ticks="")
+    figure.update_layout(barmode="stack", bargap=0.3)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="", title={"text": title})
     return figure
 
 

@@ -11,12 +11,16 @@ import plotly.graph_objects as go
 
 from heo_core.reporting.data import as_number, is_true
 from heo_core.reporting.figures.canvas import (
+    HOVER_ID,
     Array,
     Styles,
     add_points,
     by_label,
+    hover_ids,
     make_figure,
+    make_marker,
     mark_zero,
+    spread_places,
     thin_out,
     to_array,
     use_log_axis,
@@ -27,6 +31,14 @@ from heo_core.reporting.palette import INK, formula_markup, get_style, mix, plai
 MAX_LINES = 40
 _MAX_JOINED_CASES = 80
 _MAX_NAMED_COLUMNS = 2
+RATES = {
+    "success_at_25": "within 25 calls",
+    "success_at_50": "within 50 calls",
+    "success_at_100": "within 100 calls",
+    "success_at_200": "within 200 calls",
+    "convergence_rate": "in the end",
+}
+"""Rates of convergence that are drawn with their intervals, and what each is called."""
 
 
 def plot_convergence(relaxations: pd.DataFrame, styles: Styles) -> go.Figure:
@@ -136,6 +148,70 @@ def _has_course(row: Any) -> bool:
         isinstance(values, list | tuple | np.ndarray) and len(values) > 0
         for values in (row.energies_ev, row.fmaxes_ev_per_ang)
     )
+
+
+def plot_rates(metrics: pd.DataFrame, styles: Styles) -> go.Figure:
+    """Share of the structures that converged, in the end and within N force calls, with its interval, by model.
+
+    metrics: the rows of one benchmark, in the columns of `COLUMNS["metrics"]`.
+    """
+    names = [name for name in RATES if name in set(metrics["name"])]
+    figure = make_figure("Structures converged (%)", "")
+    labels = [label for label, _ in by_label(metrics)]
+    for place, (label, rows) in enumerate(by_label(metrics)):
+        found = with_numbers(rows[rows["name"].isin(names)], "value")
+        value, low, high = (to_array(found[column], 100) for column in ("value", "ci_low", "ci_high"))
+        offset = 0.5 * ((place + 0.5) / len(labels) - 0.5)
+        style = get_style(styles, label)
+        figure.add_scatter(
+            x=value,
+            y=np.array([names.index(name) + offset for name in found["name"]], dtype=np.float32),
+            error_x={"array": high - value, "arrayminus": value - low, "thickness": 1.6, "width": 4},
+            mode="markers",
+            name=plain(label),
+            marker=make_marker(style, 9),
+            customdata=[
+                [plain(RATES[name]), int(n), f"{a:.0f} to {b:.0f}" if np.isfinite(a) and np.isfinite(b) else "unknown"]
+                for name, n, a, b in zip(found["name"], found["n"], low, high, strict=True)
+            ],
+            hovertemplate="%{customdata[0]}: %{x:.0f} % of %{customdata[1]}, 95 % interval %{customdata[2]}"
+            f"<extra>{plain(label)}</extra>",
+        )
+    figure.update_xaxes(range=[-3, 103])
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=[RATES[name] for name in names],
+        range=[len(names) - 0.4, -0.6],
+        showgrid=False,
+        title=None,
+        ticks="",
+    )
+    return figure
+
+
+def plot_rmsd_distribution(
+    relaxations: pd.DataFrame, styles: Styles, column: str = "displacement_rmsd_ang", title: str = "RMSD (Å)"
+) -> go.Figure:
+    """Share of all structures that ended closer to their reference than x; one without a number never does."""
+    figure = make_figure(title, "Structures (%)")
+    for label, rows in by_label(relaxations):
+        known = with_numbers(rows, column).sort_values(column)
+        known = known.iloc[spread_places(len(known))] if len(known) else known
+        rank = pd.to_numeric(rows[column], errors="coerce").rank(method="max")
+        style = get_style(styles, label)
+        figure.add_scatter(
+            x=to_array(known[column]),
+            y=to_array(rank.loc[known.index], 100 / len(rows)),
+            mode="lines",
+            name=plain(label),
+            line={"color": style.colour, "dash": style.dash, "width": 2.4, "shape": "hv"},
+            customdata=hover_ids(known),
+            hovertemplate=f"{HOVER_ID}%{{x:.4f}}, %{{y:.0f}} % of {len(rows)} are as close"
+            f"<extra>{plain(label)}</extra>",
+        )
+    figure.update_yaxes(range=[0, 104])
+    figure.update_xaxes(rangemode="tozero")
+    return figure
 
 
 def plot_displacement(relaxations: pd.DataFrame, styles: Styles) -> go.Figure:

@@ -21,9 +21,9 @@ def build_sections(data: ReportData) -> list[Section]:
     return [
         build_leaderboard(data, styles),
         build_softening(data, styles),
+        build_dataset(data),
         build_training(data, styles),
         build_energy_forces(data, styles),
         build_relaxation(data, styles),
-        build_dataset(data),
         build_methods(data),
     ]

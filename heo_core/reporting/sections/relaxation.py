@@ -10,34 +10,36 @@ from heo_core.reporting import figures
 from heo_core.reporting.blocks import Block, Cell, Column, Heading, Missing, Panel, Panels, Row, Section, Table
 from heo_core.reporting.data import ReportData, as_number, as_text, is_true
 from heo_core.reporting.palette import ModelStyle
+from heo_core.reporting.sections.before_after import make_before_after
 from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark, make_key
 from heo_core.reporting.sections.cells import make_count_cell, make_error_cell
+from heo_core.reporting.sections.own_relaxations import make_own_relaxations
 
 
 def build_relaxation(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
-    """Return the course and the end of every relaxation, by benchmark."""
+    """Return the course and the end of every relaxation, by benchmark, and those of a user's own structures."""
     lead = (
-        "How quickly and how well each model relaxes atoms and cell from the same starting structures. Convergence "
-        "is judged on the "
-        "final state; one force call is one evaluation of the model. A softer potential needs fewer calls, so read "
-        "speed together "
-        "with where the structures end."
+        "How quickly and how well each model relaxes atoms and cell from the same starting structures. Convergence is "
+        "judged on the final state; one force call is one evaluation of the model. A softer potential needs fewer "
+        "calls, so read speed together with where the structures end."
     )
     blocks: list[Block] = []
     for benchmark in dict.fromkeys(data.relaxations["benchmark"].astype(str)):
         rows = data.relaxations[data.relaxations["benchmark"] == benchmark]
         kind = str(rows["kind"].iloc[0])
         blocks.append(Heading(KIND_TITLES.get(kind, kind), describe_benchmark(data, benchmark)))
-        blocks.append(Panels(_make_course_panels(data, rows, styles, benchmark), size="small"))
+        blocks.append(Panels(_make_course_panels(data, rows, styles, benchmark)))
         ends = _make_end_panels(data, rows, styles, benchmark)
         if ends:
             blocks.append(Panels(ends))
+        blocks.extend(make_before_after(f"relaxed-{make_key(benchmark)}", rows, data.relaxed_cells, styles))
         unfinished = _make_unfinished_table(rows, benchmark)
         if unfinished.rows:
             blocks.append(unfinished)
     if not blocks:
         text = "No relaxations are stored for these models."
         blocks.append(Missing(text, "heo evaluate --benchmark rattle-relax --benchmark substitution-relax"))
+    blocks.extend(make_own_relaxations(data, styles))
     return Section("relaxation", "Relaxation", lead, blocks)
 
 
@@ -48,7 +50,7 @@ def _make_course_panels(
     lines = "Thin lines are structures, the thick line is their median."
     fmax = _find_fmax(data, benchmark)
     limit = "" if fmax is None else f" Dotted: the limit, {fmax * 1000:g} meV/Å."
-    return [
+    panels = [
         Panel(
             f"convergence-{key}",
             "Success at N force calls.",
@@ -68,6 +70,11 @@ def _make_course_panels(
             figures.plot_energy_descent(rows, styles),
         ),
     ]
+    metrics = data.metrics[(data.metrics["benchmark"] == benchmark) & data.metrics["name"].isin(list(figures.RATES))]
+    if _has_numbers(metrics, "value"):
+        caption = "With 95 % intervals (Wilson), which take structures as independent: a little too narrow."
+        panels.insert(1, Panel(f"rates-{key}", "Convergence rate.", caption, figures.plot_rates(metrics, styles)))
+    return panels
 
 
 def _find_fmax(data: ReportData, benchmark: str) -> float | None:
@@ -89,6 +96,16 @@ def _make_end_panels(
                 f"displacement-{key}", "Distance from the reference.", caption, figures.plot_displacement(rows, styles)
             )
         )
+        caption = "How many structures end closer to their reference than a distance: further left is better."
+        figure = figures.plot_rmsd_distribution(rows, styles, title="Displacement RMSD (Å)")
+        panels.append(Panel(f"rmsd-{key}", "Distribution of that distance.", caption, figure))
+    if _has_numbers(rows, "rmsd_normalized"):
+        caption = (
+            "As Matbench Discovery has it: after the best match of the two cells, over the cube root of the volume per "
+            "atom; 1 where nothing matches."
+        )
+        figure = figures.plot_rmsd_distribution(rows, styles, "rmsd_normalized", "Normalised RMSD, no unit")
+        panels.append(Panel(f"rmsd-normalized-{key}", "Normalised RMSD.", caption, figure))
     if _has_numbers(rows, "volume_change_fraction"):
         caption = "Of the cell while relaxing, with its sign. Lines join the same structure."
         panels.append(Panel(f"volume-{key}", "Volume change.", caption, figures.plot_volume_change(rows, styles)))

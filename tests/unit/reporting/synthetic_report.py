@@ -9,10 +9,18 @@ import numpy as np
 import pandas as pd
 
 from heo_core.reporting.data import ReportData, make_frame
+from heo_core.reporting.scenes import choose_cases, choose_samples
 
 BASELINE, CANDIDATE = "heo-mini@1", "heo-mini-sample@1"
 CATIONS = ("Mg", "Ni", "Cu", "Co", "Zn", "Mn", "Fe", "Cr", "Ti", "Zr", "Y", "La", "Ba", "Sr", "Ca", "Al", "V", "Nb")
 EF, RATTLE, SUBSTITUTION = "energy-forces-sample@1-test", "rattle-relax-sample@1-test", "substitution-relax-rocksalt"
+
+
+ROCKSALT = {
+    "lattice_ang": [[0, 2.1, 2.1], [2.1, 0, 2.1], [2.1, 2.1, 0]],
+    "positions_ang": [[0, 0, 0], [2.1, 2.1, 2.1]],
+    "species": ["Mg", "O"],
+}
 
 
 def make_synthetic_report(seed=0, n_structures=240, n_test=36, n_components=4000, candidates=(CANDIDATE,)):
@@ -56,10 +64,13 @@ def make_synthetic_report(seed=0, n_structures=240, n_test=36, n_components=4000
         training_runs=_training_runs(candidates),
         epochs=_epochs(rng, candidates),
         benchmarks=_benchmarks(n_test),
+        evaluations=_evaluations(labels),
         metrics=_metrics(labels, n_test),
         comparisons=_comparisons(candidates, n_test),
-        predictions=predictions,
+        sample_cells=make_frame("sample_cells", [{"structure_id": i, **ROCKSALT} for i in choose_samples(structures)]),
+        relaxed_cells=_relaxed_cells(relaxations),
         force_components=_components(rng, structures, labels, n_components),
+        predictions=predictions,
         relaxations=relaxations,
     )
 
@@ -129,6 +140,9 @@ def _structures(rng, n, n_test):
                 "fmax_ev_per_ang": float(10 ** rng.normal(-0.6, 0.8)),
                 "volume_per_atom_ang3": float(rng.normal(11, 1)),
                 "map_method": "pca",
+                "entropy_sublattice_r": round(0.1 * (i % 18), 1),
+                "space_group_symbol": ("Pnma", "Fm-3m", "P1")[i % 3],
+                "prototype": ("rocksalt", "spinel", None)[i % 3],
                 "map_x": float(rng.normal()),
                 "map_y": float(rng.normal()),
             }
@@ -172,6 +186,7 @@ def _components(rng, structures, labels, n):
                 "structure_id": 1,
                 "immutable_id": identifiers,
                 "reference_ev_per_ang": reference,
+                "formula_reduced": "Mg2NiCuCoZnO6",
                 "predicted_ev_per_ang": (0.93 + 0.04 * i) * reference + rng.normal(0, 0.2 - 0.05 * min(i, 2), size=n),
             }
         )
@@ -197,6 +212,7 @@ def _training_runs(candidates):
                 "wall_s": 74.2,
                 "device": "cpu",
                 "params": {"lr": 0.001, "max_num_epochs": 6, "loss": "universal", "forces_weight": 10.0, "seed": 0},
+                "train_s": 70.1,
                 "versions": {"mace-torch": "0.3.16", "torch": "2.9.0", "python": "3.12.1"},
             }
             for label in candidates
@@ -222,6 +238,7 @@ def _epochs(rng, candidates):
                     "forces_q95_ev_per_ang": 0.3 + 0.15 * fall,
                     "seconds": 11.0,
                 }
+                    "lr": None if epoch == 0 else 0.001 * 0.8**epoch,
             )
     return make_frame("epochs", rows)
 
@@ -408,6 +425,18 @@ def make_hostile_report(text):
             "citation": text,
             "functionals": [text],
             "params": {text: text},
+def _relaxed_cells(relaxations):
+    return make_frame(
+        "relaxed_cells",
+        [
+            {"benchmark": benchmark, "case_index": case, "label": label, **ROCKSALT}
+            for benchmark, rows in relaxations.groupby("benchmark")
+            for case in choose_cases(rows)
+            for label in (None, *dict.fromkeys(rows["label"]))
+        ],
+    )
+
+
         },
         "rejections": data.rejections.assign(
             rule=[f"{i}{text}" for i in range(len(data.rejections))], example_ids=[[text]] * 4
@@ -420,7 +449,7 @@ def make_hostile_report(text):
         ),
         "predictions": data.predictions.assign(formula_reduced=f"MgO{text}", immutable_id=f"id{text}"),
         "relaxations": data.relaxations.assign(formula_reduced=f"MgO{text}", case_id=f"case{text}"),
-        "force_components": data.force_components.assign(immutable_id=f"id{text}"),
+        "force_components": data.force_components.assign(immutable_id=f"id{text}", formula_reduced=f"MgO{text}"),
         "training_runs": data.training_runs.assign(
             failure=text, device=text, left_out=[{text: 2}], params=[{text: text}]
         ),
@@ -428,7 +457,11 @@ def make_hostile_report(text):
     }
     changed["predictions"].loc[0, "failure"] = text
     changed["relaxations"].loc[0, "failure"] = text
-    for name in ("benchmarks", "metrics", "comparisons", "predictions", "relaxations"):
+    changed["relaxed_cells"] = data.relaxed_cells.assign(species=[[text, "O"]] * len(data.relaxed_cells))
+    changed["sample_cells"] = data.sample_cells.assign(species=[[text, "O"]] * len(data.sample_cells))
+    for name in ("benchmarks", "metrics", "comparisons", "predictions", "relaxations", "relaxed_cells"):
         frame = changed.get(name, getattr(data, name))
         changed[name] = frame.assign(benchmark=frame["benchmark"] + text)
     return replace(data, **changed)
+            space_group_symbol=text,
+            prototype=text,
