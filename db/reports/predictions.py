@@ -65,6 +65,7 @@ def _sample_components(
             "benchmark": benchmark,
             "structure_id": structure.id,
             "immutable_id": structure.immutable_id,
+            "formula_reduced": structure.formula_reduced,
             "reference_ev_per_ang": reference,
             "predicted_ev_per_ang": predicted,
         }

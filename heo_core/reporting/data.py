@@ -126,6 +126,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "benchmark",
         "structure_id",
         "immutable_id",
+        "formula_reduced",
         "reference_ev_per_ang",
         "predicted_ev_per_ang",
     ),

@@ -52,7 +52,7 @@
     const names = [titleOf(xaxis, "x"), titleOf(yaxis, "y"), value];
     const kept = [0, 1, 2].filter((place) => names[place] !== null);
     const rows = traces.flatMap((trace) => listPoints(trace).map((point) => [
-      toText(trace.name ?? ""),
+      toText(trace.meta?.series ?? trace.name ?? ""),
       ...kept.map((place) => toCell(point[place])),
       ...extra.map((name) => toCell(point[3 + (trace.meta?.columns ?? []).indexOf(name)] ?? null)),
     ]));

@@ -23,6 +23,7 @@ from heo_core.reporting.figures.energy_forces import (
     plot_force_parity,
 )
 from heo_core.reporting.figures.equation_of_state import plot_volume_curve, rank_materials
+from heo_core.reporting.figures.groups import plot_element_errors, plot_group_errors
 from heo_core.reporting.figures.periodic_table import plot_periodic_table
 from heo_core.reporting.figures.relaxation import (
     RATES,
@@ -36,7 +37,7 @@ from heo_core.reporting.figures.relaxation import (
     plot_rmsd_distribution,
     plot_volume_change,
 )
-from heo_core.reporting.figures.training import plot_training_curves
+from heo_core.reporting.figures.training import plot_strategies, plot_training_curves, plot_trials
 
 __all__ = [
     "RATES",
@@ -47,6 +48,7 @@ __all__ = [
     "plot_convergence",
     "plot_displacement",
     "plot_element_counts",
+    "plot_element_errors",
     "plot_energy_descent",
     "plot_energy_parity",
     "plot_energy_residuals",
@@ -54,6 +56,7 @@ __all__ = [
     "plot_error_distribution",
     "plot_fmax_descent",
     "plot_force_parity",
+    "plot_group_errors",
     "plot_map",
     "plot_most_frequent",
     "plot_paired_energy_differences",
@@ -62,7 +65,9 @@ __all__ = [
     "plot_reference_forces",
     "plot_rejections",
     "plot_rmsd_distribution",
+    "plot_strategies",
     "plot_training_curves",
+    "plot_trials",
     "plot_volume_change",
     "plot_volume_curve",
     "rank_materials",

@@ -131,6 +131,12 @@ def hover_ids(rows: pd.DataFrame) -> list[list[str]]:
     return [[formula_markup(f), plain(i)] for f, i in zip(rows["formula_reduced"], rows[identifier], strict=True)]
 
 
+def describe_points(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return what the page's script must know of `hover_ids`: their names, and the view of the database to ask."""
+    view = "prediction_error" if "energy_predicted_ev_per_atom" in rows.columns else "any_structure"
+    return {"columns": ["formula", "id"], "view": view}
+
+
 def add_points(
     figure: go.Figure,
     label: str,
@@ -150,6 +156,7 @@ def add_points(
         name=plain(label),
         marker=make_marker(get_style(styles, label), size),
         customdata=hover_ids(rows),
+        meta=describe_points(rows),
         hovertemplate=f"{HOVER_ID}{numbers}<extra>{plain(label)}</extra>",
     )
 

@@ -15,6 +15,7 @@ from heo_core.reporting.figures.canvas import (
     add_diagonal,
     add_points,
     by_label,
+    describe_points,
     hover_ids,
     make_figure,
     make_marker,
@@ -91,8 +92,9 @@ def plot_force_parity(
         name=plain(label),
         showlegend=False,
         marker=make_marker(style, 5),
-        customdata=[plain(identifier) for identifier in rows["immutable_id"].iloc[shown]],
-        hovertemplate="%{customdata}<br>reference %{x:.1f}, predicted %{y:.1f} meV/Å<extra></extra>",
+        customdata=hover_ids(rows.iloc[shown]),
+        meta={**describe_points(rows), "view": "prediction_error"},
+        hovertemplate=f"{HOVER_ID}reference %{{x:.1f}}, predicted %{{y:.1f}} meV/Å<extra></extra>",
     )
     add_diagonal(figure, -limit, limit)
     if slope is not None:
@@ -126,6 +128,7 @@ def _make_density(x: Array, y: Array, limit: float, style: ModelStyle) -> go.Hea
         y=centres,
         z=np.log10(np.where(counts > 0, counts, np.nan)).astype(np.float32),
         customdata=counts.astype(np.int32),
+        meta={"columns": ["components"]},
         colorscale=style.colourscale,
         zmin=0,
         hoverongaps=False,
@@ -177,6 +180,7 @@ def plot_error_distribution(
             name=plain(label),
             line={"color": style.colour, "dash": style.dash, "width": 2.2, "shape": "hv"},
             customdata=hover_ids(rows.iloc[kept]),
+            meta=describe_points(rows),
             hovertemplate=f"{HOVER_ID}%{{x:.1f}} {unit}; %{{y:.0f}} % are not larger<extra>{plain(label)}</extra>",
         )
     use_log_axis(figure.layout.xaxis, 1000 * drawn["error"])

@@ -38,6 +38,12 @@ def make_yardstick_cell(data: ReportData, benchmark: str, name: str | None) -> C
     return Cell("")
 
 
+def make_shown_cell(value: object, name: str) -> Cell:
+    """Return a metric's value to three figures, in the unit that people see; a dash where there is none."""
+    number = as_number(value)
+    return make_significant_cell(None if number is None else number * get_quantity(name).factor)
+
+
 def make_significant_cell(value: object) -> Cell:
     """Return a number to three figures, or a dash."""
     number = as_number(value)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from heo_core.reporting import figures
 from heo_core.reporting.blocks import Block, Cell, Column, Heading, Missing, Panel, Panels, Row, Section, Table
-from heo_core.reporting.data import ReportData
+from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.palette import ModelStyle
+from heo_core.reporting.quantities import format_number
 from heo_core.reporting.sections.benchmark_titles import describe_benchmark, make_key
-from heo_core.reporting.sections.cells import make_count_cell, make_error_cell
+from heo_core.reporting.sections.cells import NONE, make_count_cell, make_error_cell
+from heo_core.reporting.sections.group_errors import make_group_blocks
 
-_WORST = 10
+_LISTED = 300
 
 
 def build_energy_forces(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
@@ -25,12 +29,13 @@ def build_energy_forces(data: ReportData, styles: Mapping[str, ModelStyle]) -> S
         rows = data.predictions[data.predictions["benchmark"] == benchmark]
         blocks.append(Heading(describe_benchmark(data, benchmark)))
         blocks.append(Panels(_make_energy_panels(rows, styles, make_key(benchmark))))
-        worst = _make_worst_table(data, rows, benchmark)
-        if worst.rows:
-            blocks.append(worst)
-    parity = make_force_panels(data, styles, "energy-forces")
-    if blocks and parity:
-        blocks.insert(2, Panels(parity))
+        parity = make_force_panels(data, styles, benchmark)
+        if parity:
+            blocks.append(Panels(parity))
+        blocks += make_group_blocks(data, styles, benchmark)
+        table = _make_structure_table(rows, benchmark)
+        if table.rows:
+            blocks.append(table)
     if not blocks:
         blocks.append(Missing("No predictions are stored for these models.", "heo evaluate"))
     return Section("energy-forces", "Energies and forces", lead, blocks)
@@ -66,14 +71,12 @@ def _make_energy_panels(rows: pd.DataFrame, styles: Mapping[str, ModelStyle], ke
     ]
 
 
-def make_force_panels(data: ReportData, styles: Mapping[str, ModelStyle], kind: str) -> list[Panel]:
-    """Return the force parity of every model on the benchmarks of a kind."""
-    benchmarks = data.benchmarks_of_kind(kind)
-    components = data.force_components[data.force_components["benchmark"].isin(benchmarks)]
+def make_force_panels(data: ReportData, styles: Mapping[str, ModelStyle], benchmark: str) -> list[Panel]:
+    """Return the force parity of every model on a benchmark."""
+    components = data.force_components[data.force_components["benchmark"] == benchmark]
     panels = []
     for label in dict.fromkeys(components["label"].astype(str)):
-        found = [data.find_metric(label, benchmark, "forces_softening_slope") for benchmark in benchmarks]
-        slope = next((value for value in found if value is not None), None)
+        slope = data.find_metric(label, benchmark, "forces_softening_slope")
         n_outside = figures.count_outside_force_parity(components, label)
         outside = f" {n_outside:,} components lie outside the frame." if n_outside else ""
         soft = (
@@ -82,7 +85,7 @@ def make_force_panels(data: ReportData, styles: Mapping[str, ModelStyle], kind: 
         n = int((components["label"] == label).sum())
         panels.append(
             Panel(
-                f"force-parity-{kind}-{make_key(label)}",
+                f"force-parity-{make_key(benchmark)}-{make_key(label)}",
                 f"Force parity of {label}.",
                 f"{n:,} force components.{soft}{outside}",
                 figures.plot_force_parity(components, styles, label, slope),
@@ -92,24 +95,41 @@ def make_force_panels(data: ReportData, styles: Mapping[str, ModelStyle], kind: 
     return panels
 
 
-def _make_worst_table(data: ReportData, rows: pd.DataFrame, benchmark: str) -> Table:
-    """Return the structures with the largest force error of any model, with every model's error."""
-    labels = [label for label in data.models["label"].astype(str) if label in set(rows["label"])]
-    errors = rows.assign(error=pd.to_numeric(rows["forces_rmse_ev_per_ang"], errors="coerce"))
-    table = errors.pivot_table(index="structure_id", columns="label", values="error", sort=False)
-    worst = table.max(axis=1).sort_values(ascending=False).head(_WORST).index
-    about = rows.drop_duplicates("structure_id").set_index("structure_id")
+def _make_structure_table(rows: pd.DataFrame, benchmark: str) -> Table:
+    """Return the structures that failed and those with the largest force errors, with every model's errors."""
+    labels = list(dict.fromkeys(rows["label"].astype(str)))
+    errors = pd.to_numeric(rows["forces_rmse_ev_per_ang"], errors="coerce").mask(rows["failure"].notna(), np.inf)
+    worst = errors.groupby(rows["structure_id"], sort=False).max().fillna(0.0).sort_values(ascending=False)
+    by_key = {(row["structure_id"], str(row["label"])): row for row in rows.to_dict("records")}
     columns = [Column("Formula", numeric=False), Column("Id", numeric=False), Column("Atoms")]
-    columns += [Column(label, "meV/Å", "Force RMSE of the structure") for label in labels]
-    body = [
-        Row(
-            [
-                Cell(str(about.loc[identifier, "formula_reduced"]), formula=True),
-                Cell(str(about.loc[identifier, "immutable_id"]), code=True),
-                make_count_cell(about.loc[identifier, "n_atoms"]),
-                *(make_error_cell(table.loc[identifier].get(label)) for label in labels),
-            ]
-        )
-        for identifier in worst
-    ]
-    return Table(f"worst-{make_key(benchmark)}", "Structures with the largest force errors", columns, body, folded=True)
+    for label in labels:
+        columns += [Column("Force RMSE", "meV/Å", label), Column("Energy error", "meV/atom", label)]
+    body = []
+    for identifier in worst.index[:_LISTED]:
+        found = [by_key.get((identifier, label)) for label in labels]
+        about = next(row for row in found if row is not None)
+        name = str(about["immutable_id"])
+        cells = [Cell(str(about["formula_reduced"]), formula=True), Cell(name, code=True)]
+        cells.append(make_count_cell(about["n_atoms"]))
+        for row in found:
+            cells += _make_structure_cells(row)
+        body.append(Row(cells, structure=name))
+    title = (
+        "Errors of every structure" if len(worst) <= _LISTED else f"The {_LISTED} worst of {len(worst):,} structures"
+    )
+    caption = (
+        "Those that failed first, then by the largest force error of any model. Energy error: predicted − reference."
+    )
+    return Table(f"structures-{make_key(benchmark)}", title, columns, body, caption, folded=True)
+
+
+def _make_structure_cells(row: Mapping[Hashable, Any] | None) -> list[Cell]:
+    if row is None:
+        return [Cell(NONE)] * 2
+    if as_text(row["failure"]):
+        return [Cell(NONE, str(row["failure"])), Cell(NONE)]
+    energies = as_number(row["energy_predicted_ev_per_atom"]), as_number(row["energy_reference_ev_per_atom"])
+    predicted, reference = energies
+    error = None if predicted is None or reference is None else 1000 * (predicted - reference)
+    shown = Cell(NONE) if error is None else Cell(format_number(error, 1, signed=True), order=error)
+    return [make_error_cell(row["forces_rmse_ev_per_ang"]), shown]

@@ -15,6 +15,7 @@ from heo_core.reporting.quantities import choose_decimals, format_number, format
 from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_kind, make_key
 from heo_core.reporting.sections.cells import NONE, make_significant_cell
 from heo_core.reporting.sections.energy_forces import make_force_panels
+from heo_core.reporting.sections.group_errors import make_group_blocks
 
 _ASSESSED_KINDS = ("off-equilibrium", "forgetting-holdout", "equation-of-state")
 _N_CURVES = 6
@@ -35,9 +36,15 @@ def build_softening(data: ReportData, styles: Mapping[str, ModelStyle]) -> Secti
         words = " and ".join(KIND_TITLES[kind].lower() for kind in missing)
         command = " ".join(["heo evaluate", *(f"--benchmark {kind}" for kind in missing)])
         blocks.append(Missing(f"Not measured: {words}.", command))
-    parity = make_force_panels(data, styles, "off-equilibrium")
+    parity = [
+        panel
+        for benchmark in data.benchmarks_of_kind("off-equilibrium")
+        for panel in make_force_panels(data, styles, benchmark)
+    ]
     if parity:
         blocks += [Heading(KIND_TITLES["off-equilibrium"], describe_kind(data, "off-equilibrium")), Panels(parity)]
+    for benchmark in data.benchmarks_of_kind("off-equilibrium"):
+        blocks += make_group_blocks(data, styles, benchmark)
     if len(data.curve_points):
         blocks.append(Heading(KIND_TITLES["equation-of-state"], describe_kind(data, "equation-of-state")))
         blocks.append(Panels(_make_curve_panels(data, styles), size="small"))

@@ -66,11 +66,12 @@ def make_synthetic_report(seed=0, n_structures=240, n_test=36, n_components=4000
         benchmarks=_benchmarks(n_test),
         evaluations=_evaluations(labels),
         metrics=_metrics(labels, n_test),
+        group_metrics=_group_metrics(labels),
         comparisons=_comparisons(candidates, n_test),
         sample_cells=make_frame("sample_cells", [{"structure_id": i, **ROCKSALT} for i in choose_samples(structures)]),
         relaxed_cells=_relaxed_cells(relaxations),
-        force_components=_components(rng, structures, labels, n_components),
         predictions=predictions,
+        force_components=_components(rng, structures, labels, n_components),
         relaxations=relaxations,
     )
 
@@ -139,10 +140,10 @@ def _structures(rng, n, n_test):
                 "energy_ev_per_atom": float(rng.normal(-6.5, 0.7)),
                 "fmax_ev_per_ang": float(10 ** rng.normal(-0.6, 0.8)),
                 "volume_per_atom_ang3": float(rng.normal(11, 1)),
-                "map_method": "pca",
                 "entropy_sublattice_r": round(0.1 * (i % 18), 1),
                 "space_group_symbol": ("Pnma", "Fm-3m", "P1")[i % 3],
                 "prototype": ("rocksalt", "spinel", None)[i % 3],
+                "map_method": "pca",
                 "map_x": float(rng.normal()),
                 "map_y": float(rng.normal()),
             }
@@ -185,8 +186,8 @@ def _components(rng, structures, labels, n):
                 "benchmark": EF,
                 "structure_id": 1,
                 "immutable_id": identifiers,
-                "reference_ev_per_ang": reference,
                 "formula_reduced": "Mg2NiCuCoZnO6",
+                "reference_ev_per_ang": reference,
                 "predicted_ev_per_ang": (0.93 + 0.04 * i) * reference + rng.normal(0, 0.2 - 0.05 * min(i, 2), size=n),
             }
         )
@@ -203,6 +204,7 @@ def _training_runs(candidates):
                 "label": label,
                 "foundation": BASELINE,
                 "dataset": "sample@1",
+                "strategy": "replay",
                 "state": "finished",
                 "failure": None,
                 "n_train": 168,
@@ -210,9 +212,9 @@ def _training_runs(candidates):
                 "left_out": {"unknown element: Tb": 3},
                 "best_epoch": 5,
                 "wall_s": 74.2,
+                "train_s": 70.1,
                 "device": "cpu",
                 "params": {"lr": 0.001, "max_num_epochs": 6, "loss": "universal", "forces_weight": 10.0, "seed": 0},
-                "train_s": 70.1,
                 "versions": {"mace-torch": "0.3.16", "torch": "2.9.0", "python": "3.12.1"},
             }
             for label in candidates
@@ -236,9 +238,9 @@ def _epochs(rng, candidates):
                     "forces_rmse_ev_per_ang": 0.15 + 0.08 * fall,
                     "forces_mae_ev_per_ang": 0.1 + 0.05 * fall,
                     "forces_q95_ev_per_ang": 0.3 + 0.15 * fall,
+                    "lr": None if epoch == 0 else 0.001 * 0.8**epoch,
                     "seconds": 11.0,
                 }
-                    "lr": None if epoch == 0 else 0.001 * 0.8**epoch,
             )
     return make_frame("epochs", rows)
 
@@ -348,6 +350,41 @@ def _comparisons(candidates, n_test):
     )
 
 
+def _evaluations(labels):
+    return make_frame(
+        "evaluations",
+        [
+            {"label": label, "benchmark": benchmark, "device": "cpu", "dtype": "float64", "wall_s": 30.0 + 4 * i}
+            for i, label in enumerate(labels)
+            for benchmark in KINDS
+        ],
+    )
+
+
+def _group_metrics(labels):
+    groups = [*(("element", c) for c in CATIONS), *(("n_elements", n) for n in "5678"), ("source", "heo")]
+    numbers = (("forces_mae_ev_per_ang", "eV/Å", 0.1), ("energy_offset_removed_mae_ev_per_atom", "eV/atom", 0.03))
+    return make_frame(
+        "group_metrics",
+        [
+            {
+                "label": label,
+                "benchmark": EF,
+                "kind": "energy-forces",
+                "grouping": grouping,
+                "group_name": group,
+                "name": name,
+                "value": (1 + 0.05 * place) * (1 - 0.2 * i) * size,
+                "unit": unit,
+                "n": 4 + place,
+            }
+            for i, label in enumerate(labels)
+            for place, (grouping, group) in enumerate(groups)
+            for name, unit, size in numbers
+        ],
+    )
+
+
 def _relaxations(rng, labels):
     rows = []
     for benchmark in (RATTLE, SUBSTITUTION):
@@ -388,6 +425,18 @@ def _relaxation(rng, benchmark, case, label, place, calls, offset):
     }
 
 
+def _relaxed_cells(relaxations):
+    return make_frame(
+        "relaxed_cells",
+        [
+            {"benchmark": benchmark, "case_index": case, "label": label, **ROCKSALT}
+            for benchmark, rows in relaxations.groupby("benchmark")
+            for case in choose_cases(rows)
+            for label in (None, *dict.fromkeys(rows["label"]))
+        ],
+    )
+
+
 def make_softened_report():
     """The metric trap: the child halves the force error on relaxed end points and is a third too soft."""
     data = make_synthetic_report()
@@ -425,18 +474,6 @@ def make_hostile_report(text):
             "citation": text,
             "functionals": [text],
             "params": {text: text},
-def _relaxed_cells(relaxations):
-    return make_frame(
-        "relaxed_cells",
-        [
-            {"benchmark": benchmark, "case_index": case, "label": label, **ROCKSALT}
-            for benchmark, rows in relaxations.groupby("benchmark")
-            for case in choose_cases(rows)
-            for label in (None, *dict.fromkeys(rows["label"]))
-        ],
-    )
-
-
         },
         "rejections": data.rejections.assign(
             rule=[f"{i}{text}" for i in range(len(data.rejections))], example_ids=[[text]] * 4
@@ -445,6 +482,8 @@ def _relaxed_cells(relaxations):
             formula_reduced=f"MgO{text}",
             immutable_id=f"id{text}",
             source=text,
+            space_group_symbol=text,
+            prototype=text,
             elements=[[text]] * len(data.structures),
         ),
         "predictions": data.predictions.assign(formula_reduced=f"MgO{text}", immutable_id=f"id{text}"),
@@ -463,5 +502,3 @@ def _relaxed_cells(relaxations):
         frame = changed.get(name, getattr(data, name))
         changed[name] = frame.assign(benchmark=frame["benchmark"] + text)
     return replace(data, **changed)
-            space_group_symbol=text,
-            prototype=text,
