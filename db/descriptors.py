@@ -43,7 +43,7 @@ def load_cation_fractions(session: Session, dataset_id: int) -> dict[int, dict[s
         .where(DatasetMember.dataset_id == dataset_id, DatasetMember.split != "off_equilibrium")
         .order_by(Descriptor.structure_id)
     )
-    return dict(session.execute(query).all())
+    return dict(session.execute(query).tuples().all())
 
 
 def has_map(session: Session, dataset_id: int, method: str) -> bool:

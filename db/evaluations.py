@@ -321,7 +321,7 @@ def update_relaxations(
 def load_reference_energies(session: Session, evaluation_id: int) -> dict[int, float | None]:
     """Energies of the final states under the benchmark's common reference, eV, by case index."""
     query = select(RelaxationRow.case_index, RelaxationRow.reference_energy_ev)
-    return dict(session.execute(query.where(RelaxationRow.evaluation_id == evaluation_id)).all())
+    return dict(session.execute(query.where(RelaxationRow.evaluation_id == evaluation_id)).tuples().all())
 
 
 def set_volume_curves(session: Session, evaluation_id: int, rows: Sequence[VolumeCurve]) -> None:

@@ -74,5 +74,5 @@ def add_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, 
     return row, True
 
 
-def _newest[T: (Dataset, ModelVersion, Benchmark, Sweep)](table: type[T]) -> Select[T]:
+def _newest[T: (Dataset, ModelVersion, Benchmark, Sweep)](table: type[T]) -> Select[tuple[T]]:
     return select(table).order_by(table.created_at.desc(), table.version.desc(), table.id.desc())

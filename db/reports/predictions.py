@@ -30,7 +30,7 @@ def load_predictions(
             .where(Prediction.evaluation_id == evaluation.id)
             .order_by(Structure.content_hash)
         )
-        found = list(session.execute(query))
+        found = [(prediction, structure) for prediction, structure in session.execute(query)]
         model = labels[evaluation.model_version_id]
         predictions += [
             _prediction_row(model, label(benchmark), prediction, structure) for prediction, structure in found

@@ -64,7 +64,7 @@ def load_relaxed_cells(
     return rows
 
 
-def _select(evaluation_id: int) -> Select[Relaxation, BenchmarkCase, Structure]:
+def _select(evaluation_id: int) -> Select[tuple[Relaxation, BenchmarkCase, Structure]]:
     return (
         select(Relaxation, BenchmarkCase, Structure)
         .join(Evaluation, Evaluation.id == Relaxation.evaluation_id)
