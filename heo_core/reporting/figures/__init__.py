@@ -16,6 +16,8 @@ from heo_core.reporting.figures.dataset import (
     plot_rejections,
 )
 from heo_core.reporting.figures.energy_forces import (
+    MAX_SCATTER_STRUCTURES,
+    compute_energy_slopes,
     count_outside_force_parity,
     plot_energy_parity,
     plot_energy_residuals,
@@ -40,8 +42,10 @@ from heo_core.reporting.figures.relaxation import (
 from heo_core.reporting.figures.training import plot_strategies, plot_training_curves, plot_trials
 
 __all__ = [
+    "MAX_SCATTER_STRUCTURES",
     "RATES",
     "compute_energy_differences",
+    "compute_energy_slopes",
     "count_outside_force_parity",
     "plot_cell_sizes",
     "plot_composition",

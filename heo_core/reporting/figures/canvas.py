@@ -120,9 +120,9 @@ def thin_out(rows: pd.DataFrame, size: pd.Series) -> pd.DataFrame:
     return rows.iloc[np.sort(np.concatenate([largest, evenly]))]
 
 
-def spread_places(n_rows: int) -> NDArray[np.int64]:
-    """At most MAX_POINTS places from the first row to the last, evenly spaced."""
-    return np.unique(np.linspace(0, n_rows - 1, min(n_rows, MAX_POINTS)).round().astype(np.int64))
+def spread_places(n_rows: int, most: int = MAX_POINTS) -> NDArray[np.int64]:
+    """At most so many places from the first row to the last, evenly spaced."""
+    return np.unique(np.linspace(0, n_rows - 1, min(n_rows, most)).round().astype(np.int64))
 
 
 def hover_ids(rows: pd.DataFrame) -> list[list[str]]:

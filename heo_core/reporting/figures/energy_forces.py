@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from heo_core.reporting.figures.canvas import (
     HOVER_ID,
@@ -21,7 +22,6 @@ from heo_core.reporting.figures.canvas import (
     make_marker,
     mark_zero,
     spread_places,
-    thin_out,
     to_array,
     use_log_axis,
     with_numbers,
@@ -29,6 +29,8 @@ from heo_core.reporting.figures.canvas import (
 from heo_core.reporting.palette import ModelStyle, get_style, mix, plain
 
 MAX_SCATTER_COMPONENTS = 300
+MAX_SCATTER_STRUCTURES = 1000
+_MAX_STEPS = 400
 _N_BINS = 61
 _N_OUTLIERS = 60
 _ENERGIES = ("energy_reference_ev_per_atom", "energy_predicted_ev_per_atom")
@@ -36,11 +38,15 @@ _COMPONENTS = ("reference_ev_per_ang", "predicted_ev_per_ang")
 
 
 def plot_energy_parity(predictions: pd.DataFrame, styles: Styles) -> go.Figure:
-    """Predicted against reference energy, one point a structure; the line is a perfect model."""
+    """Predicted against reference energy; the line is a perfect model.
+
+    One point a structure; of one model with more than MAX_SCATTER_STRUCTURES a density with its outliers.
+    """
     figure = make_figure("Reference energy (eV/atom)", "Predicted energy (eV/atom)")
     drawn = with_numbers(predictions, *_ENERGIES)
     for label, every in by_label(drawn):
-        rows = thin_out(every, _energy_errors(every).abs())
+        x, y = (to_array(every[column]) for column in _ENERGIES)
+        rows = _choose_points(figure, every, x, y, styles, label)
         x, y = (to_array(rows[column]) for column in _ENERGIES)
         add_points(figure, label, styles, rows, x=x, y=y, numbers="reference %{x:.4f}, predicted %{y:.4f} eV/atom")
     if len(drawn):
@@ -50,14 +56,50 @@ def plot_energy_parity(predictions: pd.DataFrame, styles: Styles) -> go.Figure:
 
 
 def plot_energy_residuals(predictions: pd.DataFrame, styles: Styles) -> go.Figure:
-    """Predicted minus reference energy against the reference: the errors that a parity plot is too coarse to show."""
+    """Predicted minus reference energy against the reference: the errors that a parity plot is too coarse to show.
+
+    Points or a density, as `plot_energy_parity`.
+    """
     figure = make_figure("Reference energy (eV/atom)", "Predicted − reference (meV/atom)")
     for label, every in by_label(with_numbers(predictions, *_ENERGIES)):
-        rows = thin_out(every, _energy_errors(every).abs())
+        x, y = to_array(every[_ENERGIES[0]]), to_array(_energy_errors(every), 1000)
+        rows = _choose_points(figure, every, x, y, styles, label)
         x, y = to_array(rows[_ENERGIES[0]]), to_array(_energy_errors(rows), 1000)
         add_points(figure, label, styles, rows, x=x, y=y, numbers="error %{y:+.1f} meV/atom at %{x:.3f} eV/atom")
     mark_zero(figure)
     return figure
+
+
+def compute_energy_slopes(predictions: pd.DataFrame) -> dict[str, float]:
+    """Return the least-squares slope of predicted on reference energy of each model, an intercept allowed.
+
+    A model whose reference energies are all alike has none.
+    """
+    slopes: dict[str, float] = {}
+    for label, rows in by_label(with_numbers(predictions, *_ENERGIES)):
+        reference, predicted = (rows[column].to_numpy(dtype=float) for column in _ENERGIES)
+        away = reference - reference.mean()
+        if np.any(np.abs(away) > 1e-6):
+            slopes[label] = float(away @ predicted / (away @ away))
+    return slopes
+
+
+def _choose_points(
+    figure: go.Figure, rows: pd.DataFrame, x: Array, y: Array, styles: Styles, label: str
+) -> pd.DataFrame:
+    """Return the structures to draw as points: all when few, else the worst ones above a density of all."""
+    if len(rows) <= MAX_SCATTER_STRUCTURES:
+        return rows
+    # The frame leaves out a wild row in a hundred, which stands as a point.
+    edges = [np.linspace(*_widen(np.quantile(values, (0.005, 0.995))), _N_BINS + 1) for values in (x, y)]
+    figure.add_trace(_make_density(x, y, edges[0], edges[1], get_style(styles, label), "structures"))
+    return rows.iloc[np.sort(np.argsort(-_energy_errors(rows).abs().to_numpy(dtype=float))[:_N_OUTLIERS])]
+
+
+def _widen(bounds: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = (float(bound) for bound in bounds)
+    margin = 0.05 * (high - low) or 1e-3
+    return low - margin, high + margin
 
 
 def _energy_errors(predictions: pd.DataFrame) -> pd.Series:
@@ -83,7 +125,8 @@ def plot_force_parity(
     limit = _force_limit(everything)
     shown = np.arange(len(rows))
     if len(rows) > MAX_SCATTER_COMPONENTS:
-        figure.add_trace(_make_density(x, y, limit, style))
+        edges = np.linspace(-limit, limit, _N_BINS + 1)
+        figure.add_trace(_make_density(x, y, edges, edges, style, "components"))
         shown = np.sort(np.argsort(-np.abs(x - y))[:_N_OUTLIERS])
     figure.add_scatter(
         x=x[shown],
@@ -118,29 +161,30 @@ def _force_limit(components: pd.DataFrame) -> float:
     return max(1.0, float(np.quantile(values, 0.995)) * 1000 * 1.05) if values.size else 1.0
 
 
-def _make_density(x: Array, y: Array, limit: float, style: ModelStyle) -> go.Heatmap:
-    edges = np.linspace(-limit, limit, _N_BINS + 1)
-    counts, _, _ = np.histogram2d(y, x, bins=(edges, edges))
-    centres = ((edges[:-1] + edges[1:]) / 2).astype(np.float32)
+def _make_density(
+    x: Array, y: Array, x_edges: NDArray[np.float64], y_edges: NDArray[np.float64], style: ModelStyle, counted: str
+) -> go.Heatmap:
+    counts, _, _ = np.histogram2d(y, x, bins=(y_edges, x_edges))
+    x_centres, y_centres = (((edges[:-1] + edges[1:]) / 2).astype(np.float32) for edges in (x_edges, y_edges))
     ticks = [10**power for power in range(8) if 10**power <= max(counts.max(), 1)]
     return go.Heatmap(
-        x=centres,
-        y=centres,
+        x=x_centres,
+        y=y_centres,
         z=np.log10(np.where(counts > 0, counts, np.nan)).astype(np.float32),
         customdata=counts.astype(np.int32),
-        meta={"columns": ["components"]},
+        meta={"columns": [counted]},
         colorscale=style.colourscale,
         zmin=0,
         hoverongaps=False,
         colorbar={
-            "title": {"text": "components", "side": "right", "font": {"size": 11}},
+            "title": {"text": counted, "side": "right", "font": {"size": 11}},
             "tickvals": [float(np.log10(tick)) for tick in ticks],
             "ticktext": [f"{tick:,}" for tick in ticks],
             "thickness": 9,
             "outlinewidth": 0,
             "tickfont": {"size": 11},
         },
-        hovertemplate="%{customdata} components near<br>reference %{x:.0f}, predicted %{y:.0f} meV/Å<extra></extra>",
+        hovertemplate=f"%{{customdata}} {counted} near<br>%{{x:.5~g}}, %{{y:.5~g}}<extra></extra>",
     )
 
 
@@ -171,7 +215,7 @@ def plot_error_distribution(
     drawn = with_numbers(predictions.assign(error=errors), "error")
     for label, every in by_label(drawn):
         rows = every.sort_values("error")
-        kept = spread_places(len(rows))
+        kept = spread_places(len(rows), _MAX_STEPS)
         style = get_style(styles, label)
         figure.add_scatter(
             x=to_array(rows["error"], 1000)[kept],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from heo_core.reporting.quantities import format_number
 from heo_core.reporting.sections.benchmark_titles import describe_benchmark, make_key
 from heo_core.reporting.sections.cells import NONE, make_count_cell, make_error_cell
 from heo_core.reporting.sections.group_errors import make_group_blocks
+from heo_core.reporting.wording import join_words
 
 _LISTED = 300
 
@@ -56,19 +57,26 @@ def _make_energy_panels(rows: pd.DataFrame, styles: Mapping[str, ModelStyle], ke
             "The same for the absolute error of the energy per atom.",
             figures.plot_error_distribution(rows, styles, "energy"),
         ),
-        Panel(
-            f"energy-parity-{key}",
-            "Energy parity.",
-            "One point a structure; on the dotted line a prediction is right.",
-            figures.plot_energy_parity(rows, styles),
-        ),
-        Panel(
-            f"energy-residuals-{key}",
-            "Energy error against energy.",
-            "The same points with the reference taken off. A slope or a shift is a systematic error.",
-            figures.plot_energy_residuals(rows, styles),
-        ),
+        *_make_parity_panels(rows, styles, key),
     ]
+
+
+def _make_parity_panels(rows: pd.DataFrame, styles: Mapping[str, ModelStyle], key: str) -> Iterator[Panel]:
+    """All models in one picture; each in its own where densities would hide one another."""
+    parts = [("", key, rows)]
+    if rows.groupby("label").size().max() > figures.MAX_SCATTER_STRUCTURES:
+        parts = [(f" of {label}", f"{key}-{make_key(str(label))}", own) for label, own in rows.groupby("label")]
+    for whose, name, own in parts:
+        slopes = join_words([f"{slope:.3f} ({label})" for label, slope in figures.compute_energy_slopes(own).items()])
+        points = "Right on the dotted line" if whose else "One point a structure, right on the dotted line"
+        caption = f"{points}. Slope: {slopes}." if slopes else f"{points}."
+        yield Panel(f"energy-parity-{name}", f"Energy parity{whose}.", caption, figures.plot_energy_parity(own, styles))
+        yield Panel(
+            f"energy-residuals-{name}",
+            f"Energy error against energy{whose}.",
+            "The same with the reference taken off. A slope or a shift is a systematic error.",
+            figures.plot_energy_residuals(own, styles),
+        )
 
 
 def make_force_panels(data: ReportData, styles: Mapping[str, ModelStyle], benchmark: str) -> list[Panel]:
