@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from deploy.services import flow_runs, prefect_server, workers
@@ -31,6 +31,7 @@ POLL_S = 1.0
 CHECK_S = 5.0  # how often the processes behind a run are looked at
 SILENCE_S = 20.0  # how long the server may fail to answer
 LOOK_BACK = timedelta(seconds=10)
+RESTART_PATIENCE = timedelta(seconds=15)
 INFO, ERROR = 20, 40
 MACHINERY = re.compile(  # what Prefect says of itself
     r"Running \d+ deployment pull|Executing deployment step|Deployment step|All deployment steps"
@@ -137,6 +138,8 @@ def follow(settings: Settings, api: PrefectApi, run_id: str) -> Iterator[Event]:
                 raise ServiceError(f"{exc}; 'heo quickstart' again goes on from there") from exc
         else:
             answered = time.monotonic()
+            if _is_about_to_restart(run):
+                continue
             change = StateChange(run) if run["state_id"] != state_id else None
             state_id = run["state_id"]
             if change is not None and not change.is_final:
@@ -152,6 +155,14 @@ def follow(settings: Settings, api: PrefectApi, run_id: str) -> Iterator[Event]:
         time.sleep(POLL_S)
 
 
+def _is_about_to_restart(run: Json) -> bool:
+    """Tell whether a run has just crashed: an automation starts it again within seconds, which is then followed."""
+    if run["state_type"] != "CRASHED":
+        return False
+    time.sleep(POLL_S)
+    return datetime.now(UTC) - datetime.fromisoformat(run["state"]["timestamp"]) < RESTART_PATIENCE
+
+
 def _server_runs(settings: Settings) -> bool:
     """Tell whether the Prefect server's process is there."""
     return prefect_server.find(load_state(resolved_home(settings)).server) is not None
@@ -160,12 +171,14 @@ def _server_runs(settings: Settings) -> bool:
 def _check_processes(settings: Settings, api: PrefectApi, run: Json) -> None:
     """End runs that were killed, and raise ServiceError if this one waits for a worker that is gone."""
     home = resolved_home(settings)
-    living = workers.living(load_state(home))
+    state = load_state(home)
+    living = workers.living(state)
     with suppress(ServiceError):  # the server may be busy: the next look will do
         flow_runs.crash_orphans(api, home, living, lambda _: None)
     pool = next((pool for pool in workers.POOLS if pool.name == run["work_pool_name"]), None)
     if pool is not None and run["state_type"] == "SCHEDULED" and living[pool.name].pid is None:
-        log = last_lines(log_file(settings, pool.service))
+        service = next(worker.service for worker in workers.list_workers(state.gpus) if worker.pool is pool)
+        log = last_lines(log_file(settings, service))
         raise ServiceError(f"the worker of the pool {pool.name} has ended; run 'heo quickstart' again; {log}")
 
 

@@ -24,6 +24,7 @@ from flows.events import emit_benchmark_auto
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
+from flows.tries import AGAIN
 from heo_core.curation.labelled import read_labelled
 from heo_core.errors import InputError
 from heo_core.evaluation import (
@@ -218,6 +219,7 @@ def _check_labels(params: OffEquilibriumErrorsParams, structures: Sequence[Struc
     name="evaluate model on benchmark",
     task_run_name="evaluate model {model_version_id} on benchmark {benchmark_id}",
     cache_policy=NO_CACHE,
+    **AGAIN,
 )
 def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = False) -> int:
     """Return the id of the evaluation; a completed one is found again, a broken one goes on where it stopped.

@@ -15,8 +15,10 @@ from db import datasets, descriptors
 from db.engine import exclusive, session_scope
 from db.structures import load_structures
 from db.versions import label
+from flows.admission import admit, limit
 from flows.progress import ProgressReporter
 from flows.settings import load_settings
+from flows.tries import AGAIN
 from heo_core.curation import Progress, open_source
 from heo_core.curation import curate as curate_source
 from heo_core.curation.descriptors import describe
@@ -28,7 +30,7 @@ from heo_core.params import CurationParams
 _STRUCTURES_PER_COMMIT = 500
 
 
-@task(name="scan the source and store the dataset", cache_policy=NO_CACHE)
+@task(name="scan the source and store the dataset", cache_policy=NO_CACHE, **AGAIN)
 def store_dataset(params: CurationParams) -> int:
     """Return the id of the dataset that these parameters make of this source; a second time it is found, not made."""
     logger = get_run_logger()
@@ -131,9 +133,10 @@ def show_dataset(dataset_id: int) -> None:
         create_table_artifact(rows, key=f"dataset-{name}", description=description)
 
 
-@flow(name="curate", flow_run_name="curate {params.name}", description=__doc__, log_prints=False)
+@flow(name="curate", flow_run_name="curate {params.name}", timeout_seconds=limit(days=2), description=__doc__)
 def curate(params: CurationParams = CurationParams()) -> int:
     """Return the id of the curated dataset."""
+    admit(params)
     dataset_id = store_dataset(params)
     describe_structures(dataset_id)
     draw_map(dataset_id, params.map)

@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from db import datasets, evaluations, models
 from db.engine import session_scope
+from flows.admission import admit, limit
 from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model, find_benchmark, needs_dataset
 from flows.registry import register_model
 from flows.settings import load_settings
@@ -51,9 +52,10 @@ def show_metrics(evaluation_ids: list[int]) -> None:
     )
 
 
-@flow(name="evaluate", flow_run_name="evaluate", description=__doc__)
+@flow(name="evaluate", flow_run_name="evaluate", timeout_seconds=limit(days=7), description=__doc__)
 def evaluate(params: EvaluationParams = EvaluationParams()) -> list[int]:
     """Return the evaluation ids, benchmark by benchmark, the model to compare with first."""
+    admit(params)
     model_ids = find_models(params.models)
     benchmarks = [params.get_benchmark(kind) for kind in params.benchmarks]
     stored = [find_benchmark(reference) for reference in params.stored_benchmarks]

@@ -15,6 +15,7 @@ from db import datasets, models, training
 from db.engine import exclusive, session_scope
 from db.schema import Dataset, ModelVersion
 from db.versions import label
+from flows.admission import admit, limit
 from flows.assess import assess_model
 from flows.events import emit_model_registered
 from flows.progress import ProgressReporter
@@ -284,9 +285,15 @@ def show_training(model_version_id: int) -> None:
     )
 
 
-@flow(name="finetune", flow_run_name="finetune {params.foundation} on {params.dataset}", description=__doc__)
+@flow(
+    name="finetune",
+    flow_run_name="finetune {params.foundation} on {params.dataset}",
+    timeout_seconds=limit(days=14),
+    description=__doc__,
+)
 def finetune(params: FinetuneParams = FinetuneParams(), assess: bool = True) -> int:
     """Return the id of the finetuned model version; without `assess` it is not measured against its parent."""
+    admit(params)
     foundation_id = register_foundation(params)
     model_version_id = train(params, foundation_id)
     show_training(model_version_id)

@@ -7,6 +7,7 @@ from prefect import flow
 from db import datasets, models
 from db.engine import session_scope
 from db.versions import label
+from flows.admission import admit
 from flows.curate import curate
 from flows.evaluate import evaluate
 from flows.finetune import finetune
@@ -34,6 +35,7 @@ def heo_pipeline(
     reporting: ReportParams = PipelineParams().reporting,
 ) -> int:
     """Return the id of the report. Dataset and models are those made on the way, whatever the later groups name."""
+    admit(curation, finetuning, evaluation, reporting)
     dataset_id = curate(curation)
     dataset = _name_dataset(dataset_id)
     model_version_id = finetune(finetuning.model_copy(update={"dataset": dataset}))

@@ -12,6 +12,7 @@ from prefect.logging import get_run_logger
 
 from db import evaluations, generated
 from db.engine import session_scope
+from flows.admission import admit, limit
 from flows.benchmarks import evaluate_model
 from flows.registry import register_model
 from flows.settings import Settings, load_settings
@@ -126,9 +127,10 @@ def _copy_trajectory(uri: str, path: Path, settings: Settings) -> None:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
-@flow(name="relax", flow_run_name="relax", description=__doc__)
+@flow(name="relax", flow_run_name="relax", timeout_seconds=limit(days=7), description=__doc__)
 def relax(params: RelaxJobParams = RelaxJobParams()) -> RelaxResult:
     """Return a row a structure; what was relaxed before with the same parameters and model is found, not done again."""
+    admit(params)
     model_id = find_model(params.model)
     benchmark_id, failures = define_relaxation(params)
     evaluation_id = evaluate_model(model_id, benchmark_id, force=params.force)

@@ -12,15 +12,17 @@ from prefect.logging import get_run_logger
 
 from db import reports
 from db.engine import session_scope
+from flows.admission import admit, limit
 from flows.evaluate import find_models
 from flows.settings import load_settings
+from flows.tries import AGAIN
 from heo_core.artifacts import compute_sha256
 from heo_core.params import ReportParams
 from heo_core.reporting.page import render_page, write_page
 from heo_core.reporting.summary import compute_answer
 
 
-@task(name="write the page", cache_policy=NO_CACHE)
+@task(name="write the page", cache_policy=NO_CACHE, **AGAIN)
 def write_report(name: str, model_ids: list[int]) -> int:
     """Return the id of the report: a page of everything the database knows of these models."""
     settings = load_settings()
@@ -57,9 +59,10 @@ def show_report(report_id: int) -> None:
     )
 
 
-@flow(name="report", flow_run_name="report {params.name}", description=__doc__)
+@flow(name="report", flow_run_name="report {params.name}", timeout_seconds=limit(hours=1), description=__doc__)
 def report(params: ReportParams = ReportParams()) -> int:
     """Return the id of the report."""
+    admit(params)
     model_ids = find_models(params.models)
     report_id = write_report(params.name, model_ids)
     show_report(report_id)

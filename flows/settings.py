@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from heo_core.artifacts import ArtifactStore, normalize_store_uri
 from heo_core.errors import ServiceError
@@ -32,6 +33,31 @@ class Settings(BaseSettings):
     acceleration: Literal["auto", "none", "cueq", "oeq"] = Field(
         "auto", description="equivariant kernels of a training on CUDA: cuEquivariance or OpenEquivariance"
     )
+
+    allowed_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="folders, with colons between them, that runs which the server starts may read from and write to; "
+        "default HOME, the working directory and the checkout",
+    )
+    notify: str | None = Field(
+        None,
+        description="Prefect block, for example slack-webhook/NAME, that is told when a model beats or falls behind "
+        "its parent",
+    )
+
+    reevaluation_cron: str = Field(
+        "*/10 * * * *", description="when to look for evaluations that wait although no event said so, UTC"
+    )
+
+    @field_validator("allowed_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, roots: object) -> object:
+        return [Path(root) for root in roots.split(os.pathsep) if root] if isinstance(roots, str) else roots
+
+    @field_validator("allowed_roots")
+    @classmethod
+    def _resolve_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(root.expanduser().resolve() for root in roots)
 
     @field_validator("home", "report_root")
     @classmethod
@@ -58,6 +84,11 @@ class Settings(BaseSettings):
     def work(self) -> Path:
         """Folder of unfinished work: training folders, partial downloads."""
         return self.home / "work"
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders that runs which the server starts may touch, links followed."""
+        return self.allowed_roots or (self.home, Path.cwd(), CHECKOUT)
 
     def resolve_database_url(self) -> str:
         """SQLAlchemy URL of the `heo` database: yours if set, else the embedded one's.

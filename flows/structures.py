@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 from db import datasets, generated
 from db.engine import exclusive, session_scope
 from db.versions import label
+from flows.admission import admit, limit
 from flows.progress import ProgressReporter
 from flows.settings import load_settings
 from heo_core.params import GenerationParams
@@ -49,9 +50,10 @@ def show_cells(dataset_id: int) -> None:
     create_table_artifact(rows, key="generated-cells", description=f"Cells of {dataset}")
 
 
-@flow(name="structures", flow_run_name="structures {params.name}", description=__doc__)
+@flow(name="structures", flow_run_name="structures {params.name}", timeout_seconds=limit(days=1), description=__doc__)
 def generate_structures(params: GenerationParams = GenerationParams()) -> int:
     """Return the id of the dataset that holds the cells."""
+    admit(params)
     dataset_id = store_cells(params)
     show_cells(dataset_id)
     return dataset_id

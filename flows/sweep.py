@@ -17,6 +17,7 @@ from db import datasets, models, sweeps
 from db.engine import exclusive, session_scope
 from db.schema import Sweep, SweepTrial
 from db.versions import label
+from flows.admission import admit, limit
 from flows.registry import is_published, register_model
 from flows.settings import Settings, load_settings
 from flows.trial_runs import HereRunner, PoolRunner, Runner, Sight
@@ -258,9 +259,10 @@ def show_ranking(sweep_id: int) -> None:
         raise TrainingError(f"none of {len(ranking)} trials has a score; the first: {reason}")
 
 
-@flow(name="sweep", flow_run_name="sweep {params.name}", description=__doc__)
+@flow(name="sweep", flow_run_name="sweep {params.name}", timeout_seconds=limit(days=28), description=__doc__)
 def sweep(params: SweepParams) -> int:
     """Return the id of the sweep."""
+    admit(params)
     sweep_id = define_sweep(params)
     run_trials(sweep_id, params)
     show_ranking(sweep_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from heo_core.params import FinetuneParams
 
 DEPLOYMENT = "finetune/finetune"
 SILENCE_S = 600.0  # how long the Prefect server may fail to answer
+RESTART_PATIENCE = timedelta(seconds=30)  # in which an automation starts a crashed run again
 PATIENCE_S = 60.0  # how long a run may wait before it is asked whether there is a worker for it
 
 
@@ -120,7 +122,7 @@ class PoolRunner:
                 return Sight("failed", message.removeprefix("Flow run encountered an exception: "))
             case StateType.CANCELLED:
                 return Sight("given up", "its flow run was cancelled")
-            case StateType.CRASHED:
+            case StateType.CRASHED if datetime.now(UTC) - run.state.timestamp > RESTART_PATIENCE:
                 return Sight("died", message)
             case StateType.SCHEDULED:
                 self._warn_of_missing_worker()

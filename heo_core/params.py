@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -56,6 +56,8 @@ AUTO_BENCHMARKS: tuple[BenchmarkKind, ...] = ("off-equilibrium", "forgetting-hol
 """Kinds whose bundled benchmark runs by itself for new models: the same cells for every model, and quickly done."""
 
 HUB_DATASET = "LeMaterial/LeMat-Bulk"
+SOURCES = ("sample", "hub")
+"""What a source of structures can be beside a path."""
 
 MAX_GRID = 10_000
 """Largest number of points of a sweep's grid."""
@@ -72,9 +74,34 @@ class Params(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_number_fields)
 
+    PATHS: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold paths of the machine where the work is done."""
+
+    def list_paths(self) -> Iterator[tuple[str, str]]:
+        """Yield every path that is named here or in a group within, with the name of its field; `file:` models too."""
+        for name, value in self:
+            yield from _list_paths(name, value, is_path=name in self.PATHS)
+
     def compute_hash(self) -> str:
         """Sha256 of the canonical JSON: equal parameters have equal hashes on every machine."""
         return hash_json(self.model_dump(mode="json"))
+
+
+def _list_paths(field: str, value: Any, *, is_path: bool) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        if value.startswith("file:"):
+            yield field, value.removeprefix("file:")
+        elif is_path and value not in SOURCES:
+            yield field, value
+    elif isinstance(value, Params):
+        for inner, path in value.list_paths():
+            yield f"{field}.{inner}", path
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _list_paths(f"{field}.{key}", part, is_path=is_path)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _list_paths(field, part, is_path=is_path)
 
 
 def hash_json(value: Any) -> str:
@@ -240,6 +267,8 @@ class OffEquilibriumParams(Params):
 
 class CurationParams(Params):
     """Where the structures come from and which are kept."""
+
+    PATHS = ("source",)
 
     name: Name = Field(
         "sample", description="name of the dataset; the same name with other parameters makes a new version"
@@ -632,6 +661,8 @@ Matrix = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 class GenerationParams(Params):
     """Cells to make: which cations on which parent crystal, how many, how large, and how far from ideal."""
 
+    PATHS = ("parent",)
+
     name: Name = Field(
         "generated", description="name of the stored set; the same name with other parameters makes a new version"
     )
@@ -950,6 +981,8 @@ class EvaluationParams(Params):
 
 class RelaxJobParams(Params):
     """Structures to relax with one model: those of files, or cells made for it."""
+
+    PATHS = ("files", "out")
 
     files: tuple[str, ...] = Field(
         (),

@@ -35,6 +35,14 @@ def register(app: typer.Typer) -> None:
 
 def up(
     workers: Annotated[bool, typer.Option("--workers/--no-workers", help="Start workers, which run flows.")] = True,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|N",
+            help="GPUs that get a worker of their own: all of this machine, or the first N.",
+            show_default="those of the last time, at first auto",
+        ),
+    ] = None,
 ) -> None:
     """Start database, Prefect server and workers, and deploy the flows. Safe to repeat."""
     from deploy import services
@@ -42,7 +50,7 @@ def up(
 
     console = make_console()
     with progress(console) as say:
-        running = services.up(load_settings(), with_workers=workers, say=say)
+        running = services.up(load_settings(), with_workers=workers, gpus=gpus, say=say)
     console.print("[bold green]heo is up[/]")
     print_addresses(console, running)
 

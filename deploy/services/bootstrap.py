@@ -19,7 +19,18 @@ from flows.settings import CHECKOUT, Settings, as_psycopg_url
 from heo_core.errors import ServiceError
 
 SERVICE = "deploy"
-DEPLOYMENTS = ("curate", "structures", "finetune", "sweep", "evaluate", "relax", "report", "pipeline")
+DEPLOYMENTS = (
+    "curate",
+    "structures",
+    "finetune",
+    "sweep",
+    "evaluate",
+    "reevaluate",
+    "reevaluate-model",
+    "relax",
+    "report",
+    "pipeline",
+)
 PREFECT_FILE = Path("deploy", "prefect.yaml")
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE_S = 90  # three heartbeats of 30 s; with fewer, healthy runs on a busy machine would be given up
@@ -46,6 +57,32 @@ CRASH_RECOVERY: Json = {
     ],
 }
 
+RESTART_TAG = "auto-restart"
+CRASH_RESTART: Json = {
+    "name": "heo: a crashed run is started again",
+    "description": f"A run tagged {RESTART_TAG} whose process died is started again, and goes on where it stopped. "
+    "It counts its starts, and fails at the fourth.",
+    "enabled": True,
+    "trigger": {
+        "type": "event",
+        "posture": "Reactive",
+        "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "match_related": {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{RESTART_TAG}"},
+        "expect": ["prefect.flow-run.Crashed"],
+        "for_each": ["prefect.resource.id"],
+        "threshold": 1,
+        "within": 0,
+    },
+    "actions": [
+        {
+            "type": "change-flow-run-state",
+            "state": "SCHEDULED",
+            "name": "AwaitingRetry",
+            "message": "Its process died; it goes on where it stopped.",
+        },
+    ],
+}
+
 
 def migrate(database_url: str, say: Say) -> None:
     """Bring the tables of the `heo` database to the newest form."""
@@ -56,10 +93,11 @@ def migrate(database_url: str, say: Say) -> None:
 
 
 def prepare_server(api: PrefectApi) -> None:
-    """Make the work pools and the crash recovery."""
+    """Make the work pools, and the automations that end and restart what died."""
     for pool in POOLS:
-        api.ensure_work_pool(pool.name, pool.limit, pool.description)
-    api.ensure_automation(CRASH_RECOVERY)
+        api.ensure_work_pool(pool.name, pool.description)
+    for automation in (CRASH_RECOVERY, CRASH_RESTART):
+        api.ensure_automation(automation)
 
 
 def deployed_definition() -> str:
@@ -86,7 +124,7 @@ def _digest(sources: Iterable[Path]) -> str:
 
 def deploy_flows(settings: Settings, api: PrefectApi, known_definition: str | None, say: Say) -> str:
     """Deploy the flows unless the server has this very definition of them; return the definition."""
-    definition = deployed_definition()
+    definition = f"{deployed_definition()} {settings.reevaluation_cron}"
     if definition == known_definition and not _missing(api):
         return definition
     say("Prefect: deploying the flows")
@@ -115,7 +153,7 @@ def _run_deploy(settings: Settings, api_url: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment | {"HEO_CHECKOUT": str(CHECKOUT)},
+            env=environment | {"HEO_CHECKOUT": str(CHECKOUT), "HEO_REEVALUATION_CRON": settings.reevaluation_cron},
             cwd=CHECKOUT,
             check=False,
         )

@@ -21,9 +21,12 @@ WORKER_SETTINGS = (
     "HEO_REPORT_ROOT",
     "HEO_DEVICE",
     "HEO_ACCELERATION",
+    "HEO_ALLOWED_ROOTS",
+    "HEO_NOTIFY",
     "HEO_DATABASE_URL",
     "PREFECT_API_URL",
     "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
     # Of an artifact store in a bucket.
     "AWS_ENDPOINT_URL",
     "AWS_PROFILE",
@@ -107,17 +110,25 @@ def private_temporary_folder(home: Path) -> Path:
     return folder
 
 
-def worker_environment(settings: Settings, pool: str, api_url: str, threads: int) -> dict[str, str]:
-    """Return the environment of a worker, which its flow runs inherit."""
-    variables = service_environment(settings, f"worker-{pool}") | prefect_environment(settings, api_url)
+def worker_environment(
+    settings: Settings, worker: str, api_url: str, threads: int, *, gpu: str | None = None
+) -> dict[str, str]:
+    """Return the environment of a worker, which its flow runs inherit; gpu: the only one that they see."""
+    variables = service_environment(settings, f"worker-{worker}") | prefect_environment(settings, api_url)
     variables |= {
         "TMPDIR": str(private_temporary_folder(resolved_home(settings))),
-        "HEO_FLOW_LOG": str(log_file(settings, f"worker-{pool}")),
+        "HEO_FLOW_LOG": str(log_file(settings, f"worker-{worker}")),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "OMP_NUM_THREADS": str(threads),
         # Threads that spin while they wait stop one another on a busy machine: 37 s instead of 4 for the same steps.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }
+    if gpu is not None:
+        variables["CUDA_VISIBLE_DEVICES"] = gpu
+    if settings.allowed_roots:
+        variables["HEO_ALLOWED_ROOTS"] = os.pathsep.join(map(str, settings.allowed_roots))
+    if settings.notify:
+        variables["HEO_NOTIFY"] = settings.notify
     if settings.database_url:
         variables["HEO_DATABASE_URL"] = settings.database_url
     return variables

@@ -61,9 +61,9 @@ class PrefectApi:
 
     # Work pools, deployments, automations
 
-    def ensure_work_pool(self, name: str, limit: int, description: str) -> None:
-        """Make the process work pool, or give an existing one our limit and description."""
-        wanted = {"description": description, "concurrency_limit": limit}
+    def ensure_work_pool(self, name: str, description: str) -> None:
+        """Make the process work pool, or give an existing one our description, and take its limit away."""
+        wanted = {"description": description, "concurrency_limit": None}
         found = self.request("POST", "/work_pools/filter", {"work_pools": {"name": {"any_": [name]}}})
         if not found:
             self.request("POST", "/work_pools/", {"name": name, "type": "process", **wanted})

@@ -11,9 +11,10 @@ import psutil
 
 from deploy.services import bootstrap, flow_runs, postgres, prefect_server, report_server, workers
 from deploy.services.environment import log_file, prefect_environment, resolved_home
+from deploy.services.gpus import AUTO, choose_gpus, list_gpus
 from deploy.services.ports import asked_port
 from deploy.services.prefect_api import PrefectApi
-from deploy.services.process import Say, end, end_marked
+from deploy.services.process import Say, end, end_marked, end_strays
 from deploy.services.state import ServicesState, load_state, save_state, services_lock
 from flows.settings import Settings, as_psycopg_url
 from heo_core.errors import ServiceError
@@ -55,11 +56,23 @@ def _ignore(_: str) -> None:
     """Say nothing."""
 
 
-def up(settings: Settings, *, with_workers: bool = True, with_deployments: bool = True, say: Say = _ignore) -> Services:
-    """Start what does not run: Postgres, the Prefect server, workers; then tables, pools and deployments."""
+def up(
+    settings: Settings,
+    *,
+    with_workers: bool = True,
+    with_deployments: bool = True,
+    gpus: str | None = None,
+    say: Say = _ignore,
+) -> Services:
+    """Start what does not run: Postgres, the Prefect server, workers; then tables, pools and deployments.
+
+    gpus: `auto` for a worker on each GPU of the machine, or how many; None for those of the last time, at first `auto`.
+    """
     home = resolved_home(settings)
     with services_lock(home):
         state = load_state(home)
+        if with_workers and (gpus is not None or not state.workers):
+            state.gpus = choose_gpus(gpus or AUTO, list_gpus())
         _check_before_start(settings, state)
         prefect_database = _start_databases(settings, state, say)
         state.server = prefect_server.launch(settings, state.server, prefect_database, say)
@@ -72,8 +85,8 @@ def up(settings: Settings, *, with_workers: bool = True, with_deployments: bool 
                 state.definition = bootstrap.deploy_flows(settings, api, state.definition, say)
                 save_state(home, state)
             if with_workers:
-                for pool in workers.POOLS:
-                    workers.wait_until_ready(settings, pool, state.worker(pool.name), api, say)
+                for worker in workers.list_workers(state.gpus):
+                    workers.wait_until_ready(settings, worker, state.worker(worker.key), api, say)
     return locate(settings)
 
 
@@ -139,9 +152,19 @@ def _start_work(settings: Settings, state: ServicesState, api: PrefectApi, *, wi
     alive = workers.living(state)
     flow_runs.crash_orphans(api, resolved_home(settings), alive, say)
     if with_workers:
-        for pool in workers.POOLS:
-            state.workers[pool.name] = workers.start(settings, pool, alive[pool.name], api.api_url, say)
+        _end_unwanted_workers(resolved_home(settings), state, say)
+        for worker in workers.list_workers(state.gpus):
+            state.workers[worker.key] = workers.start(settings, worker, state.worker(worker.key), api.api_url, say)
             save_state(resolved_home(settings), state)
+
+
+def _end_unwanted_workers(home: Path, state: ServicesState, say: Say) -> None:
+    """Stop workers of GPUs that have none any more."""
+    wanted = {worker.key for worker in workers.list_workers(state.gpus)}
+    for key in state.workers.keys() - wanted:
+        say(f"worker {key}: stopping, it is not wanted any more")
+        end_strays(home, f"worker-{key}")
+        del state.workers[key]
 
 
 def down(settings: Settings, say: Say = _ignore) -> int:
@@ -167,7 +190,7 @@ def down(settings: Settings, say: Say = _ignore) -> int:
 
 def _stop_work(home: Path, state: ServicesState, say: Say) -> int:
     """Stop workers first, so that no new run starts, then every run and trainer that is left."""
-    found = [workers.find(pool, state.worker(pool.name)) for pool in workers.POOLS]
+    found = [workers.find(worker, state.worker(worker.key)) for worker in workers.list_workers(state.gpus)]
     running = [process for process in found if process is not None]
     if running:
         say("stopping the workers and what they run")
@@ -209,10 +232,10 @@ def _statuses(settings: Settings, state: ServicesState) -> Iterator[ServiceStatu
     reports = report_server.find(state.reports)
     log = log_file(settings, report_server.SERVICE)
     yield _status(report_server.SERVICE, reports, answers=reports is not None, address=state.reports.url, log=log)
-    for pool in workers.POOLS:
-        worker = workers.find(pool, state.worker(pool.name))
-        log = log_file(settings, pool.service)
-        yield _status(pool.service, worker, answers=worker is not None, address=f"pool {pool.name}", log=log)
+    for worker in workers.list_workers(state.gpus):
+        process = workers.find(worker, state.worker(worker.key))
+        log = log_file(settings, worker.service)
+        yield _status(worker.service, process, answers=process is not None, address=f"pool {worker.pool.name}", log=log)
 
 
 def _status(

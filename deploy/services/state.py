@@ -69,11 +69,12 @@ class ServicesState(BaseModel):
     server: ServerState = ServerState()
     reports: ReportServerState = ReportServerState()
     workers: dict[str, WorkerState] = {}
+    gpus: list[str] = []
     definition: str | None = None
 
-    def worker(self, pool: str) -> WorkerState:
-        """Return the worker of a pool, with nothing known of it if it never ran."""
-        return self.workers.setdefault(pool, WorkerState())
+    def worker(self, key: str) -> WorkerState:
+        """Return a worker by its name on this machine, with nothing known of it if it never ran."""
+        return self.workers.setdefault(key, WorkerState())
 
 
 def load_state(home: Path) -> ServicesState:

@@ -1,10 +1,11 @@
-"""The workers of a home: one process for each work pool, which starts a process for each flow run."""
+"""The workers of a home: processes that start a process for each flow run. One a work pool, and one for each GPU."""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -23,75 +24,112 @@ STOP_PATIENCE_S = 10.0  # a worker that outlived its server spins on SIGTERM
 
 @dataclass(frozen=True)
 class Pool:
-    """A Prefect work pool: how many runs at once, each with how many threads (None: as many as there are cores)."""
+    """A Prefect work pool: how many runs a worker of it has at once, each with how many threads (None: all cores).
+
+    The pool itself has no limit, for more machines may serve it.
+    """
 
     name: str
     limit: int
     threads: int | None
     description: str
 
-    @property
-    def service(self) -> str:
-        """Name of its worker among the services, and of its log."""
-        return f"worker-{self.name}"
-
-    @property
-    def worker_name(self) -> str:
-        """Name of its worker in Prefect."""
-        return f"{self.name} on {socket.gethostname()}"
-
 
 POOLS = (
-    Pool("cpu", 2, 1, "Light steps: curation and reports. Two at a time, one thread each."),
+    Pool("cpu", 2, 1, "Light steps: curation and reports. A worker runs two at a time, with one thread each."),
     Pool(
-        "gpu", 1, None, "Training and evaluation, one run at a time: on the GPU where there is one, else on all cores."
+        "gpu",
+        1,
+        None,
+        "Training and evaluation: a worker runs one at a time, on its GPU where there is one, else on all cores.",
     ),
 )
+GPU_POOL = POOLS[1]
 
 
-def find(pool: Pool, known: WorkerState) -> psutil.Process | None:
-    """Return the running worker of a pool."""
-    return recognise(known.pid, known.create_time, (*WORDS, pool.name))
+@dataclass(frozen=True)
+class Worker:
+    """One worker process: of a pool, and where there are several GPUs, of one of them."""
+
+    pool: Pool
+    gpu: str | None = None
+    share: int = 1
+    """Workers of the pool on this machine, which share its cores."""
+
+    @property
+    def key(self) -> str:
+        """Its name on this machine: the pool's, and its GPU."""
+        return self.pool.name if self.gpu is None else f"{self.pool.name}-{self.gpu}"
+
+    @property
+    def service(self) -> str:
+        """Name among the services, and of its log."""
+        return f"worker-{self.key}"
+
+    @property
+    def name(self) -> str:
+        """Name in Prefect."""
+        return f"{self.key} on {socket.gethostname()}"
+
+    @property
+    def threads(self) -> int:
+        """Threads of each of its runs."""
+        return self.pool.threads or max(1, (os.cpu_count() or 1) // self.share)
+
+
+def list_workers(gpus: Sequence[str]) -> tuple[Worker, ...]:
+    """Return the workers of a machine with these GPUs: one a pool, but one for each GPU where there are several."""
+    others = tuple(Worker(pool) for pool in POOLS if pool is not GPU_POOL)
+    pinned = tuple(Worker(GPU_POOL, gpu, len(gpus)) for gpu in gpus)
+    return (*others, *(pinned if len(pinned) > 1 else (Worker(GPU_POOL),)))
+
+
+def find(worker: Worker, known: WorkerState) -> psutil.Process | None:
+    """Return the process of a worker."""
+    return recognise(known.pid, known.create_time, (*WORDS, worker.pool.name))
 
 
 def living(state: ServicesState) -> dict[str, WorkerState]:
-    """Return what is known of each pool's worker; of one that does not run, nothing."""
-    return {
-        pool.name: known if find(pool, known := state.worker(pool.name)) is not None else WorkerState()
-        for pool in POOLS
-    }
+    """Return the eldest running worker of each pool; nothing of a pool's where none of them runs."""
+    eldest = {pool.name: WorkerState() for pool in POOLS}
+    for worker in list_workers(state.gpus):
+        known, other = state.worker(worker.key), eldest[worker.pool.name]
+        is_elder = other.create_time is None or (known.create_time or 0) < other.create_time
+        if is_elder and find(worker, known) is not None:
+            eldest[worker.pool.name] = known
+    return eldest
 
 
-def start(settings: Settings, pool: Pool, known: WorkerState, api_url: str, say: Say) -> WorkerState:
-    """Start the worker of a pool where it does not run with these settings."""
-    environment = worker_environment(settings, pool.name, api_url, pool.threads or os.cpu_count() or 1)
+def start(settings: Settings, worker: Worker, known: WorkerState, api_url: str, say: Say) -> WorkerState:
+    """Start a worker where it does not run with these settings."""
+    environment = worker_environment(settings, worker.key, api_url, worker.threads, gpu=worker.gpu)
     digest = worker_digest(environment)
-    running = find(pool, known)
+    running = find(worker, known)
     if running is not None and known.environment == digest:
         return known
     if running is not None:
-        say(f"worker {pool.name}: its settings have changed, so it is started again")
+        say(f"worker {worker.key}: its settings have changed, so it is started again")
         end([running], STOP_PATIENCE_S)
-    end_strays(resolved_home(settings), pool.service)
-    say(f"worker {pool.name}: starting")
-    command = [sys.executable, "-m", *WORDS, pool.name, "--type", "process", "--limit", str(pool.limit)]
+    end_strays(resolved_home(settings), worker.service)
+    say(f"worker {worker.key}: starting")
+    command = [sys.executable, "-m", *WORDS, worker.pool.name, "--type", "process", "--limit", str(worker.pool.limit)]
     process = spawn(
-        [*command, "--name", pool.worker_name],
-        log=log_file(settings, pool.service),
+        [*command, "--name", worker.name],
+        log=log_file(settings, worker.service),
         environment=environment,
         directory=resolved_home(settings),
     )
     return WorkerState(pid=process.pid, create_time=process.create_time(), environment=digest)
 
 
-def wait_until_ready(settings: Settings, pool: Pool, known: WorkerState, api: PrefectApi, say: Say) -> None:
+def wait_until_ready(settings: Settings, worker: Worker, known: WorkerState, api: PrefectApi, say: Say) -> None:
     """Wait until a worker that was started has reported to the server; ServiceError if it ends before."""
-    for _ in wait(say, f"worker {pool.name}: still starting", START_PATIENCE_S, 0.25):
-        if find(pool, known) is None:
+    for _ in wait(say, f"worker {worker.key}: still starting", START_PATIENCE_S, 0.25):
+        if find(worker, known) is None:
             raise ServiceError(
-                f"the worker {pool.name} ended while starting; {last_lines(log_file(settings, pool.service))}"
+                f"the worker {worker.key} ended while starting; {last_lines(log_file(settings, worker.service))}"
             )
-        heard = api.worker_heartbeat(pool.name, pool.worker_name)
+        heard = api.worker_heartbeat(worker.pool.name, worker.name)
         if heard is not None and known.create_time is not None and heard >= known.create_time:
             return
-    raise ServiceError(f"the worker {pool.name} has not reported to the server after {START_PATIENCE_S:.0f} s")
+    raise ServiceError(f"the worker {worker.key} has not reported to the server after {START_PATIENCE_S:.0f} s")

@@ -117,7 +117,7 @@ def test_the_ui_is_served_and_asks_its_own_server(home):
         assert client.get(f"{server.url}/ui-settings").json()["api_url"] == server.api_url
 
 
-def test_flows_are_deployed_and_pools_have_their_limits(home):
+def test_flows_are_deployed_and_pools_serve_any_number_of_workers(home):
     with PrefectApi(load_state(home).server.api_url) as api:
         deployments = {deployment["name"]: deployment for deployment in api.deployments()}
         pools = {pool["name"]: pool["concurrency_limit"] for pool in api.request("POST", "/work_pools/filter", {})}
@@ -128,12 +128,18 @@ def test_flows_are_deployed_and_pools_have_their_limits(home):
         "finetune",
         "sweep",
         "evaluate",
+        "reevaluate",
+        "reevaluate-model",
         "relax",
         "report",
         "pipeline",
     }
-    assert pools == {"cpu": 2, "gpu": 1}
-    assert [automation["name"] for automation in automations] == ["heo: a silent run has crashed"]
+    assert pools == {"cpu": None, "gpu": None}
+    assert sorted(automation["name"] for automation in automations) == [
+        "heo: a crashed run is started again",
+        "heo: a silent run has crashed",
+        "heo: what waits is evaluated",
+    ]
 
 
 def test_a_second_up_keeps_every_process_and_deploys_nothing(home):
@@ -202,17 +208,22 @@ def test_up_finds_its_processes_again_when_its_notes_are_lost(home):
     assert heo(home, "status").returncode == 0
 
 
-def test_a_run_whose_process_is_gone_is_marked_as_crashed(home):
+def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_started_again(home):
     with PrefectApi(load_state(home).server.api_url) as api:
         deployment = api.deployment("curate")
         api.request("PATCH", "/work_pools/cpu", {"is_paused": True})  # the worker shall leave this run alone
         run = api.create_flow_run(deployment["id"], idempotency_key="test", tags=[])
         api.set_state(run["id"], "RUNNING", "as if")
         heo_ok(home, "up")
-        state = api.flow_run(run["id"])["state"]
+        deadline = time.monotonic() + 30
+        while (state := api.flow_run(run["id"])["state"])["name"] != "AwaitingRetry" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        states = api.request("GET", f"/flow_run_states/?flow_run_id={run['id']}")
+        api.set_state(run["id"], "CANCELLED", "seen")
         api.request("PATCH", "/work_pools/cpu", {"is_paused": False})
-    assert state["type"] == "CRASHED"
-    assert "process of this run is gone" in state["message"]
+    (crashed,) = [state for state in states if state["type"] == "CRASHED"]
+    assert "process of this run is gone" in crashed["message"]
+    assert state["type"] == "SCHEDULED", "it is not started again"
 
 
 def test_a_port_in_use_is_one_clear_error_and_nothing_is_started(tmp_path):

@@ -73,6 +73,15 @@ def test_a_workers_digest_changes_with_what_it_depends_on_and_with_nothing_else(
     assert worker_digest(worker_environment(own, "cpu", url, 1)) != digest
 
 
+def test_a_worker_of_a_gpu_sees_no_other(settings, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    first, second, alone = (
+        worker_environment(settings, "gpu", "http://127.0.0.1:4200/api", 1, gpu=gpu) for gpu in ("2", "5", None)
+    )
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in (first, second, alone)] == ["2", "5", "2,5"]
+    assert len({worker_digest(each) for each in (first, second, alone)}) == 3
+
+
 def test_every_flow_beats_three_times_before_it_counts_as_crashed(settings):
     # Flows of `heo run` too, which no worker starts.
     assert 3 * int(prefect_environment(settings)["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) <= SILENCE_S

@@ -1,10 +1,11 @@
+import ast
 from pathlib import Path
 
 import pytest
 import yaml
 
 from deploy.services import bootstrap
-from deploy.services.bootstrap import DEPLOYMENTS
+from deploy.services.bootstrap import DEPLOYMENTS, RESTART_TAG
 from deploy.services.workers import POOLS
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -30,6 +31,22 @@ def test_every_deployment_describes_itself_and_has_its_code(prefect_file):
         assert f"def {name}(" in (CHECKOUT / path).read_text()
         assert deployment["description"].startswith("**")
         assert deployment["tags"]
+
+
+def test_every_flow_asks_for_admission_before_anything_else(prefect_file):
+    for deployment in prefect_file["deployments"]:
+        path, _, name = deployment["entrypoint"].partition(":")
+        functions = [
+            node for node in ast.parse((CHECKOUT / path).read_text()).body if isinstance(node, ast.FunctionDef)
+        ]
+        (body,) = [function.body for function in functions if function.name == name]
+        assert ast.unparse(body[1]).startswith("admit("), name
+
+
+def test_what_can_be_done_twice_is_started_again_when_it_dies(prefect_file):
+    # The clock starts the other one again.
+    tagged = {deployment["name"] for deployment in prefect_file["deployments"] if RESTART_TAG in deployment["tags"]}
+    assert tagged == set(DEPLOYMENTS) - {"reevaluate"}
 
 
 def test_no_machines_path_is_in_the_file(prefect_file):

@@ -1,0 +1,63 @@
+"""What every flow asks before it does anything: whether it may touch what it is pointed at, and whether it is endless.
+
+Whoever reaches the Prefect server can start a deployment with any parameters, and its run has the rights of the worker.
+So the paths that such a run names must lie in `Settings.allowed_roots`. A flow of `heo run` has the rights of the one
+who typed it, and is not asked.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from prefect.runtime import flow_run
+
+from flows.settings import CHECKOUT, Settings, load_settings
+from heo_core.errors import HeoError, InputError
+from heo_core.params import Params
+
+FLOW_RUN_MARK = "PREFECT__FLOW_RUN_ID"
+"""Set by a Prefect worker for the process of a run."""
+
+MAX_STARTS = 3
+"""A run whose process died is started again by an automation; one that kills its process every time must end."""
+
+
+def admit(*groups: Params) -> None:
+    """Refuse a run before any work: InputError for a path outside the allowed roots, HeoError after MAX_STARTS."""
+    starts = int(flow_run.run_count or 0)
+    if starts > MAX_STARTS:
+        raise HeoError(f"the process of this run has died {starts - 1} times; it is not started again")
+    if FLOW_RUN_MARK not in os.environ:
+        return
+    settings = load_settings()
+    for group in groups:
+        for field, path in group.list_paths():
+            confine(path, field, settings)
+
+
+def limit(**time: float) -> float | None:
+    """Return after how many seconds a run is ended that the server started: hours=1, days=7; None for any other."""
+    return timedelta(**time).total_seconds() if FLOW_RUN_MARK in os.environ else None
+
+
+def confine(path: str, field: str, settings: Settings) -> Path:
+    """Return where a path really leads, links followed; InputError, naming the roots, if it is outside of them."""
+    try:
+        resolved = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise InputError(f"{field}={path!r} is no path: {exc}") from exc
+    if not any(resolved.is_relative_to(root) for root in settings.roots):
+        raise InputError(
+            f"{field}={path!r} leads to {resolved}, where runs that the server starts may not go; allowed: within "
+            f"{', '.join(map(str, settings.roots))}, or what HEO_ALLOWED_ROOTS names for the worker"
+        )
+    if any(resolved.is_relative_to(private) for private in _list_private(settings)):
+        raise InputError(f"{field}={path!r} leads to what the services keep to themselves; allowed: any other folder")
+    return resolved
+
+
+def _list_private(settings: Settings) -> tuple[Path, ...]:
+    """Passwords and databases, which lie within the default roots."""
+    return (*(settings.home / name for name in ("postgres", "prefect", "services.json")), CHECKOUT / ".env")
