@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const STACKED_BELOW = 560; // px: narrower than this, views stand one below the other
-  const EDGE = 0.02; // an atom this close to a face of the cell is drawn on the opposite face too
+  const EDGE = 0.05; // an atom this close to a face of the cell is drawn on the opposite face too
   const REACH = 1.25; // a cation is bonded to oxygens up to this many times as far as its nearest one
   const NOT_METALS = new Set(["O", "F", "S", "N", "Cl", "H"]);
 
@@ -12,21 +12,21 @@
 
   const toCartesian = (lattice, [a, b, c]) => [0, 1, 2].map((k) => a * lattice[0][k] + b * lattice[1][k] + c * lattice[2][k]);
 
-  // Every atom inside the cell, and again on each face that it lies on, so that the cell looks closed.
-  const placeAtoms = (drawing) => {
+  // Every atom inside the cell, and again on each face that it lies on, so that the cell looks closed. Where it counts
+  // as lying is asked of the first drawing of the scene: the same atoms stand in all of them.
+  const placeAtoms = (drawing, first) => {
     const atoms = [];
     drawing.species.forEach((place, i) => {
-      const inside = [0, 1, 2].map((k) => {
-        const x = drawing.positions[3 * i + k];
-        const wrapped = x - Math.floor(x);
-        return wrapped > 1 - EDGE ? wrapped - 1 : wrapped;
-      });
-      let images = [[]];
-      for (const x of inside) {
-        const places = x < EDGE ? [x, x + 1] : [x];
-        images = images.flatMap((image) => places.map((value) => [...image, value]));
+      let shifts = [[]];
+      for (let k = 0; k < 3; k++) {
+        const x = first.positions[3 * i + k];
+        const inside = x - Math.floor(x);
+        const shift = -Math.floor(x) - (inside > 1 - EDGE ? 1 : 0);
+        const isOnFace = inside < EDGE || inside > 1 - EDGE;
+        shifts = shifts.flatMap((image) => (isOnFace ? [shift, shift + 1] : [shift]).map((value) => [...image, value]));
       }
-      for (const fractional of images) {
+      for (const image of shifts) {
+        const fractional = image.map((value, k) => value + drawing.positions[3 * i + k]);
         const [x, y, z] = toCartesian(drawing.lattice, fractional);
         atoms.push({ elem: drawing.symbols[place], x, y, z, fractional, serial: atoms.length, index: atoms.length, bonds: [], bondOrder: [] });
       }
@@ -73,6 +73,7 @@
     const scenes = JSON.parse(document.getElementById("scenes-" + figure.dataset.viewer).textContent);
     const n = Math.max(...scenes.map((views) => views.length));
     let views = [];
+    let shape = { rows: 1, cols: n };
     select.selectedIndex = 0; // a browser remembers what was chosen before the page was loaded again
 
     const describe = (atom) => {
@@ -84,12 +85,13 @@
       figure.querySelectorAll(".scene").forEach((part) => { part.hidden = part.dataset.scene !== select.value; });
       output.textContent = "";
       const symbols = new Set();
+      const first = scene.find((drawing) => drawing);
       views.forEach((view, i) => {
         view.removeAllModels();
         view.removeAllShapes();
         const drawing = scene[i];
         if (drawing) {
-          const atoms = placeAtoms(drawing);
+          const atoms = placeAtoms(drawing, first);
           joinAtoms(atoms);
           const model = view.addModel();
           model.addAtoms(atoms);
@@ -124,16 +126,30 @@
         view.rotate(-24, "y");
         view.rotate(6, "x");
         view.zoomTo();
+        // What zoomTo fits is twice as wide as the structure, and it knows nothing of the height.
+        view.zoom(1.9 * Math.min(1, (stage.clientHeight / shape.rows) / (stage.clientWidth / shape.cols)));
         view.render();
       });
     };
     const each = (act) => views.forEach((view) => { act(view); view.render(); });
 
+    // Views of whole pixels: between others a line of nothing would show.
+    const fitWidth = () => {
+      stage.style.width = "";
+      stage.style.width = `${Math.floor(stage.clientWidth / shape.cols) * shape.cols}px`;
+    };
+    window.addEventListener("resize", () => {
+      if (!views.length) return;
+      fitWidth();
+      each((view) => view.resize());
+    });
+
     const start = () => {
       const isStacked = n > 1 && stage.clientWidth < STACKED_BELOW;
       stage.classList.toggle("stacked", isStacked);
       stage.style.setProperty("--views", n);
-      const shape = isStacked ? { rows: n, cols: 1 } : { rows: 1, cols: n };
+      if (isStacked) shape = { rows: n, cols: 1 };
+      fitWidth();
       views = $3Dmol.createViewerGrid(stage, { ...shape, control_all: true }, {
         backgroundColor: "white", antialias: true, disableFog: true, orthographic: true,
       }).flat();

@@ -31,6 +31,7 @@ _MAP_NUMBERS = (
 )
 _MAP_NAMES = (("Parent crystal", "prototype"), ("Source", "source"))
 _N_NAMES = 7
+_FAINT = 0.12
 _NAME_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#C6CDD4")
 
 
@@ -77,7 +78,7 @@ type Recolouring = tuple[str, dict[str, list[Any]], dict[str, Any]]
 def recolour_map(structures: pd.DataFrame, errors: Mapping[str, Mapping[Any, float]]) -> list[Recolouring]:
     """Return what `plot_map` may be coloured by: name, change of its first traces (a split each), of the layout.
 
-    errors: force error (eV/Å) by structure_id, by the name of the model; structures without one turn light grey.
+    errors: force error (eV/Å) by structure_id, by the name of the model; structures without one turn faint.
     """
     placed = _place(structures)
     splits = [(split, rows) for split, rows in by_split(placed)]
@@ -86,6 +87,7 @@ def recolour_map(structures: pd.DataFrame, errors: Mapping[str, Mapping[Any, flo
     by_split_alone: dict[str, list[Any]] = {
         "marker.color": colours,
         "marker.coloraxis": [None] * len(splits),
+        "marker.opacity": [1] * len(splits),
         "hovertemplate": templates,
     }
     found: list[Recolouring] = [("Split", by_split_alone, {"coloraxis.showscale": False})]
@@ -118,7 +120,13 @@ def _colour_by_number(name: str, unit: str, values: pd.Series, splits: list[tupl
     colours = [[None if pd.isna(v) else float(f"{v:.5g}") for v in values.loc[rows.index]] for _, rows in splits]
     return (
         name,
-        {"marker.color": colours, "marker.coloraxis": ["coloraxis"] * len(splits), "hovertemplate": templates},
+        {
+            "marker.color": colours,
+            "marker.coloraxis": ["coloraxis"] * len(splits),
+            # A point without a number would be black.
+            "marker.opacity": [[_FAINT if colour is None else 1 for colour in part] for part in colours],
+            "hovertemplate": templates,
+        },
         {
             "coloraxis.showscale": True,
             "coloraxis.colorscale": "Cividis",
@@ -145,6 +153,7 @@ def _colour_by_name(name: str, values: pd.Series, splits: list[tuple[str, pd.Dat
         {
             "marker.color": [codes.loc[rows.index].tolist() for _, rows in splits],
             "marker.coloraxis": ["coloraxis"] * len(splits),
+            "marker.opacity": [1] * len(splits),
             "hovertemplate": templates,
         },
         {
