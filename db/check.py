@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from db.schema import ModelVersion, Relaxation, Report
+from db.files import list_files
+from db.schema import ModelVersion, Report, Structure, Sweep
 from heo_core.artifacts import ArtifactStore
 from heo_core.errors import HeoError
 
@@ -34,32 +34,20 @@ def check_rows(session: Session) -> list[Check]:
     ]
 
 
-def check_files(session: Session, artifacts: ArtifactStore, tell: Callable[[int], None] = lambda _: None) -> Check:
-    """Read every file that a row names, and compare it with its sha256; `tell` hears how many are done."""
+def check_files(session: Session, artifacts: ArtifactStore) -> Check:
+    """Read every file that a row names, and compare it with its sha256."""
     wrong = []
-    for done, (owner, uri, sha256) in enumerate(sorted(set(_list_files(session))), start=1):
+    for file in list_files(session):
         try:
-            artifacts.fetch(uri, sha256)
+            artifacts.fetch(file.uri, file.sha256)
         except HeoError as exc:
-            wrong.append(f"{owner}: {exc}")
-        tell(done)
+            wrong.append(f"{file.owner}: {exc}")
     return Check("files are there and unchanged", len(wrong), tuple(wrong[:_EXAMPLES]))
 
 
-def _list_files(session: Session) -> Iterator[tuple[str, str, str]]:
-    """Owner, URI and sha256 of each file that is registered."""
-    for name, version, uri, sha256 in session.execute(
-        select(ModelVersion.name, ModelVersion.version, ModelVersion.artifact_uri, ModelVersion.sha256)
-    ):
-        if uri is not None and sha256 is not None:
-            yield f"model {name}@{version}", uri, sha256
-    for name, uri, sha256 in session.execute(select(Report.name, Report.uri, Report.sha256)):
-        yield f"report {name}", uri, sha256
-    for evaluation_id, uri in session.execute(
-        select(Relaxation.evaluation_id, Relaxation.trajectory_uri).where(Relaxation.trajectory_uri.is_not(None))
-    ):
-        # Artifacts are named after their content.
-        yield f"trajectory of evaluation {evaluation_id}", uri, uri.rpartition("/")[2].partition(".")[0]
+def is_empty(session: Session) -> bool:
+    """Tell whether nobody has done anything in this database yet."""
+    return not any(session.scalar(select(table.id).limit(1)) for table in (Structure, ModelVersion, Sweep, Report))
 
 
 # Each query names what violates the rule that is its key.

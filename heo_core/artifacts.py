@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -33,6 +34,15 @@ class Artifact:
     uri: str
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that lies in a store: its URI, its size, and when it was last written."""
+
+    uri: str
+    size_bytes: int
+    written_at: datetime
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,33 @@ class ArtifactStore:
             if found != sha256:
                 raise ModelError(f"model file {uri} has changed: its sha256 is {found}, registered is {sha256}")
         return copy
+
+
+    def list_files(self) -> list[StoredFile]:
+        """Return all files of the store, by URI; ServiceError if the store does not answer or refuses."""
+        if not _is_remote(self.uri):
+            files = [path for path in _to_path(self.uri).glob("*/*") if path.is_file()]
+            found = [(path.as_uri(), path.stat().st_size, path.stat().st_mtime) for path in files]
+            return sorted(
+                (StoredFile(uri, size, datetime.fromtimestamp(written, UTC)) for uri, size, written in found),
+                key=lambda file: file.uri,
+            )
+        with _connect(self.uri) as files:
+            listed = files.find(self.uri, detail=True)
+            return [
+                StoredFile(f"s3://{name}", int(info["size"]), info["LastModified"]) for name, info in listed.items()
+            ]
+
+    def remove(self, uri: str) -> None:
+        """Remove a file of the store, and its copy in the cache; free when it is not there."""
+        if not _is_remote(uri):
+            _to_path(uri).unlink(missing_ok=True)
+            return
+        name = uri.rpartition("/")[2]
+        (self.cache / name[:2] / name).unlink(missing_ok=True)
+        with _connect(uri) as files:
+            if _find_size(files, uri) is not None:
+                files.rm_file(uri)
 
 
 def normalize_store_uri(text: str | Path) -> str:

@@ -22,3 +22,9 @@ def upgrade(url: str) -> None:
     """Bring the database to the newest schema; several processes may ask at once."""
     with exclusive(url, "migrations"):
         command.upgrade(make_config(url), "head")
+
+
+def take_down(url: str) -> None:
+    """Remove all tables and views, with what is in them."""
+    with exclusive(url, "migrations"):
+        command.downgrade(make_config(url), "base")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -87,6 +88,19 @@ def template_database(postgres_url: str, superuser_url: str) -> str:
 @pytest.fixture
 def database_url(postgres_url: str, superuser_url: str, template_database: str) -> Iterator[str]:
     """SQLAlchemy URL of a freshly migrated database, which is removed after the test."""
+    with _database(postgres_url, superuser_url, template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def other_database_url(postgres_url: str, superuser_url: str, template_database: str) -> Iterator[str]:
+    """SQLAlchemy URL of another one."""
+    with _database(postgres_url, superuser_url, template_database) as url:
+        yield url
+
+
+@contextmanager
+def _database(postgres_url: str, superuser_url: str, template_database: str) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     database, template = sql.Identifier(name), sql.Identifier(template_database)
     with psycopg.connect(superuser_url, autocommit=True) as connection:

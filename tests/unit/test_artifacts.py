@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -101,6 +102,18 @@ def test_a_missing_file_is_named(tmp_path):
         make_store(tmp_path, tmp_path).fetch((tmp_path / "gone.model").as_uri(), SHA256)
 
 
+def test_files_of_a_folder_are_listed_and_removed(tmp_path, file):
+    store = ArtifactStore(normalize_store_uri(tmp_path / "store"), tmp_path / "cache")
+    assert store.list_files() == []
+    artifact = store.put(file)
+    (listed,) = store.list_files()
+    assert (listed.uri, listed.size_bytes) == (artifact.uri, len(CONTENT))
+    assert datetime.now(UTC) - listed.written_at < timedelta(minutes=1)
+    for _ in range(2):
+        store.remove(artifact.uri)
+    assert store.list_files() == []
+
+
 def test_a_copy_that_breaks_off_leaves_nothing(tmp_path, file, monkeypatch):
     def fail(*_args):
         raise OSError(28, "No space left on device")
@@ -146,6 +159,19 @@ def test_a_file_of_a_bucket_is_fetched_once_and_checked_each_time(tmp_path, file
     path.write_bytes(b"wEights")
     with pytest.raises(ModelError, match="is not there"):  # a damaged copy is never handed out
         elsewhere.fetch(uri, SHA256)
+
+
+def test_files_of_a_bucket_are_listed_and_removed_here_and_there(tmp_path, file, s3):
+    store = ArtifactStore("s3://models/heo", tmp_path / "cache")
+    assert store.list_files() == []
+    artifact = store.put(file)
+    (listed,) = store.list_files()
+    assert (listed.uri, listed.size_bytes) == (artifact.uri, len(CONTENT))
+    assert abs(datetime.now(UTC) - listed.written_at) < timedelta(minutes=1)
+    for _ in range(2):
+        store.remove(artifact.uri)
+    assert store.list_files() == []
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 def test_a_damaged_copy_in_the_cache_is_fetched_again(tmp_path, file, s3):

@@ -1,0 +1,114 @@
+"""What is no longer needed: files that no row names, old trajectories, checkpoints of trainings that have ended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from db.engine import session_scope
+from db.files import list_files
+from db.schema import Evaluation, Relaxation, TrainingRun
+from heo_core.artifacts import ArtifactStore, StoredFile
+
+# Folders of Settings.work with a folder for each piece of work.
+_SHELVES = ("training", "curation")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file or folder that can go: why, where, its size, and when it was last written."""
+
+    reason: str
+    uri: str
+    size_bytes: int
+    written_at: datetime
+
+
+def list_leftovers(session: Session, artifacts: ArtifactStore, work: Path, before: datetime) -> list[Leftover]:
+    """Return what was last written before a time and is not needed, the largest first.
+
+    Trajectories of evaluations that were completed before it; files of the store that no row names; folders of
+    unfinished work: a training or curation that broke off could not go on without its own.
+    """
+    stored = {file.uri: file for file in artifacts.list_files()}
+    old = _find_old_trajectories(session, before)
+    # A plain path, as the first releases stored it, is a URI too.
+    named = {file.uri if "://" in file.uri else Path(file.uri).as_uri() for file in list_files(session)}
+    found = [_describe(stored[uri], "trajectory of an old evaluation") for uri in sorted(old & set(stored))]
+    found += [
+        _describe(file, "no row names it")
+        for uri, file in stored.items()
+        if uri not in named and file.written_at < before
+    ]
+    found += [leftover for leftover in _list_work(session, work) if leftover.written_at < before]
+    return sorted(found, key=lambda leftover: -leftover.size_bytes)
+
+
+def collect_leftovers(
+    url: str, artifacts: ArtifactStore, work: Path, before: datetime, *, remove: bool
+) -> list[Leftover]:
+    """Return what list_leftovers finds; with `remove` it is gone then.
+
+    First no row names a trajectory any more, then the file goes: a kill between the two leaves it for the next time.
+    """
+    with session_scope(url) as session:
+        found = list_leftovers(session, artifacts, work, before)
+        if remove:
+            uris = [leftover.uri for leftover in found]
+            session.execute(update(Relaxation).where(Relaxation.trajectory_uri.in_(uris)).values(trajectory_uri=None))
+    for leftover in found if remove else ():
+        _remove(artifacts, leftover.uri)
+    return found
+
+
+def _remove(artifacts: ArtifactStore, uri: str) -> None:
+    path = Path(uri)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    elif path.is_absolute():
+        path.unlink(missing_ok=True)
+    else:
+        artifacts.remove(uri)
+
+
+def _describe(file: StoredFile, reason: str) -> Leftover:
+    return Leftover(reason, file.uri, file.size_bytes, file.written_at)
+
+
+def _find_old_trajectories(session: Session, before: datetime) -> set[str]:
+    """URIs of which every evaluation was completed before a time."""
+    query = (
+        select(Relaxation.trajectory_uri)
+        .join(Evaluation, Evaluation.id == Relaxation.evaluation_id)
+        .where(Relaxation.trajectory_uri.is_not(None))
+        .group_by(Relaxation.trajectory_uri)
+        .having(func.bool_and((Evaluation.state == "completed") & (Evaluation.finished_at < before)))
+    )
+    return {str(uri) for uri in session.scalars(query)}
+
+
+def _list_work(session: Session, work: Path) -> Iterator[Leftover]:
+    states = {key[:16]: state for key, state in session.execute(select(TrainingRun.key, TrainingRun.state))}
+    shelves = [work / name for name in _SHELVES]
+    for path in [*_list_folder(work), *(path for shelf in shelves for path in _list_folder(shelf))]:
+        if path in shelves:
+            continue
+        files = [path, *(file for file in path.rglob("*") if not file.is_symlink())]
+        facts = [file.stat() for file in files]
+        state = states.get(path.name.partition("-")[0], "unknown here")
+        yield Leftover(
+            f"checkpoints of a training that is {state}" if path.parent.name == "training" else "unfinished work",
+            str(path),
+            sum(fact.st_size for fact in facts),
+            datetime.fromtimestamp(max(fact.st_mtime for fact in facts), UTC),
+        )
+
+
+def _list_folder(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
