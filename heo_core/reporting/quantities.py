@@ -183,6 +183,41 @@ QUANTITIES: dict[str, Quantity] = {
         "lower",
         "energy of the relaxed cell under one common reference model; lower is better relaxed",
     ),
+    "forces_deviation_max_ev_per_ang": _force(
+        "Force against energy, largest", "largest deviation of a force from the difference of the model's own energy"
+    ),
+    "forces_deviation_rms_mean_ev_per_ang": _force(
+        "Force against energy",
+        "root mean square deviation of the forces from differences of the model's own energy",
+    ),
+    "stress_deviation_max_ev_per_ang3": Quantity(
+        "Stress against energy, largest", "meV/Å³", 1000.0, "lower", "the same of the stress, largest deviation"
+    ),
+    "stress_deviation_rms_mean_ev_per_ang3": Quantity(
+        "Stress against energy", "meV/Å³", 1000.0, "lower", "the same of the stress, root mean square"
+    ),
+    "energy_drift_mae_ev_per_atom_per_ps": Quantity(
+        "Energy drift", "meV/atom/ps", 1000.0, "lower", "slope of the total energy of a simulation at constant energy"
+    ),
+    "volume_curve_smooth_rate": _share("Smooth E(V)", "share of oxides whose energy has one well over the volume"),
+    "volume_curve_flips_mean": Quantity(
+        "E(V) flips", "", 1.0, "lower", "turns of the energy over the volume beyond the one of a single well"
+    ),
+    "bulk_modulus_mean_gpa": Quantity("Bulk modulus, mean", "GPa", 1.0, None, "mean over the oxides"),
+    "repulsive_rate": _share("Repulsive pairs", "share of metal-oxygen pairs that repel down to 1 Å or less"),
+    "repulsive_down_to_mean_ang": Quantity(
+        "Repulsive down to", "Å", 1.0, "lower", "mean distance down to which a metal-oxygen pair repels"
+    ),
+    "repulsion_at_1_ang_mean_ev": Quantity(
+        "Repulsion at 1 Å",
+        "eV",
+        1.0,
+        None,
+        "energy of a pair at 1 Å above its bond's; below 0 it falls into a hole",
+    ),
+    "repulsion_flips_mean": Quantity(
+        "Repulsion flips", "", 1.0, "lower", "turns of a pair's energy over its distance beyond the one of the bond"
+    ),
     "failed_count": Quantity(
         "Failed", "structures", 1.0, "lower", "structures for which the model gave no usable answer"
     ),

@@ -13,6 +13,16 @@ KIND_TITLES = {
     "substitution-relax": "Random substitution, relaxed",
 }
 
+KIND_SECTIONS = {
+    "energy-forces": "energy-forces",
+    "off-equilibrium": "softening",
+    "forgetting-holdout": "softening",
+    "equation-of-state": "softening",
+    "rattle-relax": "relaxation",
+    "substitution-relax": "relaxation",
+}
+"""The section of the page that is about a kind of benchmark, by its key."""
+
 
 def describe_benchmark(data: ReportData, benchmark: str) -> str:
     """Return the name of a benchmark with its number of structures."""

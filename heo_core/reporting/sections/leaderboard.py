@@ -7,16 +7,18 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from heo_core.reporting.blocks import Block, Cell, Column, Missing, Row, Section, Table
+from heo_core.reporting.cautions import list_marks
 from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.palette import ModelStyle
 from heo_core.reporting.quantities import (
     QUANTITIES,
     choose_decimals,
     format_number,
+    format_significant,
     get_difference_quantity,
     get_quantity,
 )
-from heo_core.reporting.sections.benchmark_titles import make_key
+from heo_core.reporting.sections.benchmark_titles import KIND_SECTIONS, KIND_TITLES, make_key
 from heo_core.reporting.sections.cells import NONE, make_metric_cell, make_yardstick_cell
 
 _HEADLINES: dict[str, tuple[str, ...]] = {
@@ -35,14 +37,17 @@ _HEADLINES: dict[str, tuple[str, ...]] = {
     "equation-of-state": ("equilibrium_volume_mae_fraction", "bulk_modulus_mae_fraction"),
     "rattle-relax": ("convergence_rate", "success_at_100", "displacement_rmsd_mean_ang"),
     "substitution-relax": ("convergence_rate", "success_at_100", "reference_energy_mean_ev_per_atom"),
+    "physics": ("energy_drift_mae_ev_per_atom_per_ps", "volume_curve_smooth_rate", "repulsive_rate"),
 }
+_COST = "Cost"
 
 
 def build_leaderboard(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
     """Return the headline numbers of every model and, folded, every metric."""
     lead = (
         "Headline numbers of every model, the baseline first, with 95 % intervals below. Bold marks the best model "
-        "of a column; whether it is really better is for the paired comparison above. Click a heading to sort."
+        "of a column; whether it is really better is for the paired comparison above. Click a heading to sort, a "
+        "benchmark to see what is behind it."
     )
     blocks: list[Block] = []
     if data.metrics.empty:
@@ -66,28 +71,58 @@ def _headline_columns(data: ReportData) -> list[tuple[str, str]]:
 
 def _make_leaderboard(data: ReportData, styles: Mapping[str, ModelStyle]) -> Table:
     wanted = _headline_columns(data)
-    columns = [Column("Model", numeric=False)]
+    columns, links = [Column("Model", numeric=False)], {_COST: "training"}
+    kinds = dict(zip(data.metrics["benchmark"], data.metrics["kind"], strict=True))
     for benchmark, name in wanted:
-        quantity = get_quantity(name)
-        columns.append(Column(quantity.title, quantity.unit, benchmark, quantity.meaning))
+        quantity, kind = get_quantity(name), str(kinds[benchmark])
+        group = f"{KIND_TITLES.get(kind, kind)} · {benchmark}"
+        columns.append(Column(quantity.title, quantity.unit, group, quantity.meaning))
+        links[group] = KIND_SECTIONS.get(kind, "")
+    shared, about = _find_shared_benchmarks(data), "seconds of training, all tries together; none for a published model"
+    columns.append(Column("Training", "s", _COST, about))
+    columns.append(Column("Evaluation", "s", _COST, f"wall time of the {len(shared)} benchmarks that all models ran"))
     labels = [str(label) for label in data.models["label"]]
     best = {key: _find_best(data, labels, *key) for key in wanted}
     rows = [
         Row(
             [Cell(label, _describe_role(data, label))]
-            + [make_metric_cell(data, label, b, name, best=best[b, name] == label) for b, name in wanted],
+            + [make_metric_cell(data, label, b, name, best=best[b, name] == label) for b, name in wanted]
+            + [*_make_cost_cells(data, label, shared)],
             colour=styles[label].colour,
         )
         for label in labels
     ]
     rows.extend(_make_yardsticks(data, wanted))
-    return Table("leaderboard-table", "", columns, rows)
+    return Table("leaderboard-table", "", columns, rows, links={group: key for group, key in links.items() if key})
+
+
+def _find_shared_benchmarks(data: ReportData) -> set[str]:
+    """Benchmarks that every model of the report ran to the end: only over them can cost be compared."""
+    ran = data.evaluations.groupby("benchmark")["label"].nunique()
+    return set(ran.index[ran == len(data.models)].astype(str))
+
+
+def _make_cost_cells(data: ReportData, label: str, shared: set[str]) -> Iterator[Cell]:
+    runs = data.training_runs[data.training_runs["label"] == label]
+    yield _make_time_cell(runs["train_s"], runs["device"])
+    rows = data.evaluations[(data.evaluations["label"] == label) & data.evaluations["benchmark"].isin(shared)]
+    yield _make_time_cell(rows["wall_s"], rows["device"])
+
+
+def _make_time_cell(seconds: pd.Series, devices: pd.Series) -> Cell:
+    """Sum of the times, with the devices below: a time says nothing without them. A dash where one is not known."""
+    known = pd.to_numeric(seconds, errors="coerce")
+    if known.empty or known.isna().any():
+        return Cell(NONE)
+    total = float(known.sum())
+    return Cell(format_significant(total), ", ".join(dict.fromkeys(devices.dropna().astype(str))), total)
 
 
 def _describe_role(data: ReportData, label: str) -> str:
     row = data.models[data.models["label"] == label].iloc[0]
     parent = as_text(row["parent"])
-    return "baseline" if label == data.baseline else f"child of {parent}" if parent else str(row["role"])
+    role = "baseline" if label == data.baseline else f"child of {parent}" if parent else str(row["role"])
+    return ", ".join([role, *dict(list_marks(data)).get(label, [])])
 
 
 def _find_best(data: ReportData, labels: list[str], benchmark: str, name: str) -> str | None:
@@ -112,7 +147,7 @@ def _make_yardsticks(data: ReportData, wanted: list[tuple[str, str]]) -> list[Ro
     for title, replaced in _YARDSTICKS:
         cells = [make_yardstick_cell(data, benchmark, replaced.get(name)) for benchmark, name in wanted]
         if any(cell.order is not None for cell in cells):
-            rows.append(Row([Cell(title, "yardstick, no model"), *cells], aside=True))
+            rows.append(Row([Cell(title, "yardstick, no model"), *cells, Cell(""), Cell("")], aside=True))
     return rows
 
 

@@ -98,7 +98,8 @@ def test_answer_stands_before_everything_else(page):
         "methods",
     ]
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
-    assert links == [f"#{name}" for name in ids]
+    assert links[: len(ids)] == [f"#{name}" for name in ids]
+    assert set(links) <= {f"#{name}" for name in ids}
 
 
 def test_ids_are_unique(page):
@@ -176,6 +177,12 @@ def test_embedded_json_cannot_end_its_script(report):
     assert Reader(html).figures.keys()
     for block in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, flags=re.DOTALL):
         assert "<" not in block
+
+
+def test_leaderboard_tells_cost_and_leads_to_the_sections(page):
+    assert "Cost" in page.text
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links[-4:] == ["#energy-forces", "#relaxation", "#relaxation", "#training"]
 
 
 def test_leaderboard_holds_every_model_and_the_yardsticks(page):
