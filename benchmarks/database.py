@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -54,20 +54,21 @@ def make_structures(count: int, n_atoms: int, seed: int) -> list[Structure]:
 
 
 @contextmanager
-def run_postgres() -> Iterator[str]:
-    """URL of a migrated database that goes when the block ends."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(home=Path(folder), database_url=None, artifact_store=None, report_root=None)
-        home = resolved_home(settings)
-        with services_lock(home):
-            state = load_state(home)
+def run_postgres(folder: Path | None = None) -> Iterator[tuple[str, str]]:
+    """URLs of a migrated database, its owner's and the superuser's; without a folder it goes when the block ends."""
+    with ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory()) if folder is None else folder.resolve()
+        settings = Settings(home=Path(home), database_url=None, artifact_store=None, report_root=None)
+        with services_lock(resolved_home(settings)):
+            state = load_state(resolved_home(settings))
             state.postgres = postgres.start(settings, state.postgres, lambda _: None)
-            save_state(home, state)
+            save_state(resolved_home(settings), state)
         url = str(state.postgres.url)
+        password = postgres.Cluster(settings).passwords()["postgres"]
         try:
-            migrations.upgrade(url)
-            yield url
-            get_engine(url).dispose()
+            migrations.upgrade(settings.resolve_database_url())
+            yield settings.resolve_database_url(), f"postgresql://postgres:{password}@{url.rpartition('@')[2]}"
+            get_engine(settings.resolve_database_url()).dispose()
         finally:
             down(settings)
 
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--n-structures", type=int, default=20_000)
     parser.add_argument("--n-atoms", type=int, default=24)
     args = parser.parse_args()
-    with run_postgres() as url:
+    with run_postgres() as (url, _):
         rates = {}
         for name, way in (("copy", copy), ("insert", insert_values)):
             best = 0.0

@@ -1004,12 +1004,36 @@ class RelaxJobParams(Params):
 
 
 class ReportParams(Params):
-    """What the report compares."""
+    """What the report compares, and what is written beside its page."""
+
+    PATHS = ("out", "figures")
 
     models: tuple[str, ...] = Field(
         (), description="models, the one to compare with first; empty: the newest finetuned model and its parent"
     )
+    benchmarks: tuple[str, ...] = Field(
+        (), description="stored benchmarks to show, NAME or NAME@VERSION; empty: all that any of the models ran"
+    )
     name: Name = Field("report", description="name of the page: NAME.html in the report folder")
+    out: str | None = Field(None, description="folder for a copy of the page; empty: the report folder only")
+    figures: str | None = Field(
+        None,
+        description="folder for a picture of each figure; a Chrome or Chromium of the worker's machine draws them",
+    )
+    figure_format: Literal["svg", "png", "pdf"] = Field(
+        "svg", description="format of the pictures: svg and pdf stay sharp at any size, png has 300 dots an inch"
+    )
+
+
+class HousekeepingParams(Params):
+    """What to keep."""
+
+    keep_days: int = Field(
+        30,
+        ge=1,
+        description="trajectories of evaluations, checkpoints and files that no row names stay so many days",
+    )
+    remove: bool = Field(False, description="remove what is older; otherwise it is only listed")
 
 
 class PipelineParams(Params):

@@ -30,6 +30,7 @@ DEPLOYMENTS = (
     "relax",
     "report",
     "pipeline",
+    "housekeeping",
 )
 PREFECT_FILE = Path("deploy", "prefect.yaml")
 HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -58,6 +59,7 @@ CRASH_RECOVERY: Json = {
 }
 
 RESTART_TAG = "auto-restart"
+RESTART_DELAY_S = 15  # a worker ends itself over a run that comes back before it has put its last process away
 CRASH_RESTART: Json = {
     "name": "heo: a crashed run is started again",
     "description": f"A run tagged {RESTART_TAG} whose process died is started again, and goes on where it stopped. "
@@ -65,13 +67,17 @@ CRASH_RESTART: Json = {
     "enabled": True,
     "trigger": {
         "type": "event",
-        "posture": "Reactive",
+        "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
         "match_related": {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{RESTART_TAG}"},
-        "expect": ["prefect.flow-run.Crashed"],
+        "after": ["prefect.flow-run.Crashed"],
+        "expect": [
+            f"prefect.flow-run.{name}"
+            for name in ("AwaitingRetry", "Scheduled", "Pending", "Running", "Completed", "Failed", "Cancelled")
+        ],
         "for_each": ["prefect.resource.id"],
         "threshold": 1,
-        "within": 0,
+        "within": RESTART_DELAY_S,
     },
     "actions": [
         {

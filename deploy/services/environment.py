@@ -91,6 +91,8 @@ def server_environment(settings: Settings, database_url: str, url: str) -> dict[
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url,
         # In memory, leases are lost with the server: a running training was once killed at 225 s.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # Runs that ended 90 days ago go, with their logs and artifacts; events stay a week.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_UI_API_URL": f"{url}/api",
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(resolved_home(settings) / "prefect" / "ui"),
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",

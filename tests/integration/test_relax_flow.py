@@ -16,6 +16,7 @@ from db.engine import get_engine
 from deploy.services import down
 from flows.settings import load_settings
 from heo_core.assets import HEO_MINI_DIR
+from heo_core.errors import HeoError
 from heo_core.params import EvaluationParams, RelaxJobParams, RelaxParams
 
 
@@ -116,3 +117,17 @@ def test_two_models_on_the_same_structures_are_compared(home: Path, tmp_path: Pa
     evaluate(EvaluationParams(models=("heo-mini", f"file:{other}"), benchmarks=(), stored_benchmarks=("relax@1",)))
     differences = query(database_url, "select metric, value from paired_difference where metric = 'convergence_rate'")
     assert differences == [("convergence_rate", 0.0)]
+
+
+def test_housekeeping_ends_well_until_something_is_lost(home: Path, tmp_path: Path, database_url: str) -> None:
+    from flows.housekeeping import housekeeping
+    from flows.relax import relax
+
+    write(tmp_path / "MgO.cif", bulk("MgO", "rocksalt", a=4.3, cubic=True))
+    relax(RelaxJobParams(files=(str(tmp_path / "MgO.cif"),), relax=RelaxParams(max_force_calls=2, trajectory=True)))
+    housekeeping()
+    (trajectory,) = (home / "artifacts").glob("*/*.extxyz")
+    trajectory.unlink()
+    query(database_url, "delete from metric")
+    with pytest.raises(HeoError, match=r"evaluations have summary numbers.*files are there and unchanged"):
+        housekeeping()
