@@ -1,8 +1,9 @@
-"""Report: read the database, draw the comparison, write one page."""
+"""Report: read the database, draw the comparison, write one page; pictures of its figures where they are asked for."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow, task
@@ -18,29 +19,41 @@ from flows.settings import load_settings
 from flows.tries import AGAIN
 from heo_core.artifacts import compute_sha256
 from heo_core.params import ReportParams
+from heo_core.reporting.images import write_images
 from heo_core.reporting.page import render_page, write_page
 from heo_core.reporting.summary import compute_answer
 
 
 @task(name="write the page", cache_policy=NO_CACHE, **AGAIN)
-def write_report(name: str, model_ids: list[int]) -> int:
-    """Return the id of the report: a page of everything the database knows of these models."""
+def write_report(name: str, model_ids: list[int], benchmarks: Sequence[str] = (), out: str | None = None) -> int:
+    """Return the id of the report: a page of all that the database knows of these models, copied to a folder `out`."""
     settings = load_settings()
     url = settings.resolve_database_url()
     with session_scope(url) as session:
-        data = reports.load_report_data(session, model_ids)
-        key = reports.make_key(session, name, model_ids)
+        data = reports.load_report_data(session, model_ids, benchmarks)
+        key = reports.make_key(session, name, model_ids, benchmarks)
     answer, page = compute_answer(data), render_page(data)
     # Two files: NAME.html is always the newest page of this name, the other is what the row in the database describes.
     path, newest = settings.reports / f"{name}-{key[:8]}.html", settings.reports / f"{name}.html"
-    for file in (path, newest):
+    for file in (path, newest, *([] if out is None else [Path(out).expanduser() / f"{name}.html"])):
         write_page(page, file)
     write_page(json.dumps({"path": str(newest), "summary": answer}, indent=1), settings.reports / f"{name}.json")
     get_run_logger().info("wrote %s", newest)
     with session_scope(url) as session:
         return reports.add_report(
-            session, name, model_ids, uri=path.as_uri(), sha256=compute_sha256(path), answer=answer
+            session, name, model_ids, benchmarks, uri=path.as_uri(), sha256=compute_sha256(path), answer=answer
         )
+
+
+@task(name="draw the figures", cache_policy=NO_CACHE, **AGAIN)
+def draw_figures(params: ReportParams, model_ids: list[int]) -> None:
+    """Write a picture of each figure of the report into the folder that the parameters name; none where they do not."""
+    if params.figures is None:
+        return
+    with session_scope(load_settings().resolve_database_url()) as session:
+        data = reports.load_report_data(session, model_ids, params.benchmarks)
+    paths = write_images(data, Path(params.figures).expanduser(), params.figure_format)
+    get_run_logger().info("wrote %s figures to %s", len(paths), params.figures)
 
 
 @task(name="show the report", cache_policy=NO_CACHE)
@@ -64,6 +77,7 @@ def report(params: ReportParams = ReportParams()) -> int:
     """Return the id of the report."""
     admit(params)
     model_ids = find_models(params.models)
-    report_id = write_report(params.name, model_ids)
+    report_id = write_report(params.name, model_ids, params.benchmarks, params.out)
+    draw_figures(params, model_ids)
     show_report(report_id)
     return report_id

@@ -31,11 +31,11 @@ from heo_core.reporting.data import ReportData, make_frame
 from heo_core.reporting.scenes import choose_cases, choose_samples
 
 
-def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
-    """Read what the database knows of some models, the one to compare with first."""
+def load_report_data(session: Session, model_ids: Sequence[int], benchmarks: Sequence[str] = ()) -> ReportData:
+    """Read what the database knows of some models, the one to compare with first, on some benchmarks or on all."""
     rows = [session.get_one(ModelVersion, model_id) for model_id in model_ids]
     labels = {row.id: label(row) for row in rows}
-    evaluations = load_evaluations(session, model_ids)
+    evaluations = load_evaluations(session, model_ids, benchmarks)
     dataset_id = next((row.dataset_id for row in reversed(rows) if row.dataset_id is not None), None)
     structures = make_frame("structures", [] if dataset_id is None else load_structures(session, dataset_id))
     relaxations = make_frame("relaxations", load_relaxations(session, evaluations, labels))
@@ -78,20 +78,27 @@ def load_report_data(session: Session, model_ids: Sequence[int]) -> ReportData:
 
 
 def add_report(
-    session: Session, name: str, model_ids: Sequence[int], *, uri: str, sha256: str, answer: list[str]
+    session: Session,
+    name: str,
+    model_ids: Sequence[int],
+    benchmarks: Sequence[str] = (),
+    *,
+    uri: str,
+    sha256: str,
+    answer: list[str],
 ) -> int:
     """Store that a page was written; the same page over the same evaluations is one row. Returns its id."""
-    evaluation_ids = [evaluation.id for evaluation, _ in load_evaluations(session, model_ids)]
-    key = make_key(session, name, model_ids)
+    evaluation_ids = [evaluation.id for evaluation, _ in load_evaluations(session, model_ids, benchmarks)]
+    key = make_key(session, name, model_ids, benchmarks)
     values = {"uri": uri, "sha256": sha256, "answer": answer, "created_at": datetime.now(UTC)}
     statement = insert(Report).values(key=key, name=name, evaluation_ids=evaluation_ids, **values)
     statement = statement.on_conflict_do_update(index_elements=["key"], set_=values)
     return session.scalars(statement.returning(Report.id)).one()
 
 
-def make_key(session: Session, name: str, model_ids: Sequence[int]) -> str:
+def make_key(session: Session, name: str, model_ids: Sequence[int], benchmarks: Sequence[str] = ()) -> str:
     """Return what makes a report this one: its name, its models and the evaluations there are of them."""
-    evaluation_ids = sorted(evaluation.id for evaluation, _ in load_evaluations(session, model_ids))
+    evaluation_ids = sorted(evaluation.id for evaluation, _ in load_evaluations(session, model_ids, benchmarks))
     return hash_json({"name": name, "models": list(model_ids), "evaluations": evaluation_ids})
 
 
@@ -120,4 +127,15 @@ def _model_row(session: Session, row: ModelVersion, *, is_baseline: bool) -> dic
         "n_elements": len(row.elements) or None,
         "created_at": row.created_at,
         "warnings": list(row.warnings or []),
+        "reference": row.reference,
+        "foundation": label(session.get_one(ModelVersion, row.foundation_id)) if row.foundation_id else None,
+        "energy_scale": row.energy_scale,
+        "n_parameters": row.n_parameters,
+        "r_max_ang": row.r_max_ang,
+        "dtype": row.dtype,
+        "params_hash": row.params_hash,
+        "dataset_hash": row.dataset_hash,
+        "code_version": row.code_version,
+        "package_versions": row.package_versions,
+        "device": row.device,
     }

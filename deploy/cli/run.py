@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -276,14 +277,34 @@ def report(
             show_default="the newest finetuned one and its parent",
         ),
     ] = None,
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option("--benchmark", help="Stored benchmark to show. May be repeated.", show_default="all"),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the page.", show_default="report")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a copy of the page.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of each figure; it takes a Chrome or Chromium.")
+    ] = None,
+    image_format: Annotated[
+        str | None, typer.Option("--format", help="Format of the pictures: svg, png or pdf.", show_default="svg")
+    ] = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Write the page that compares models."""
+    """Write the page that compares models, and a picture of each of its figures where they are asked for."""
     from heo_core.params import ReportParams
 
-    params = build_params(ReportParams, set_, models=models or None, name=name)
+    params = build_params(
+        ReportParams,
+        set_,
+        models=models or None,
+        benchmarks=benchmarks or None,
+        name=name,
+        out=None if out is None else str(out.expanduser().resolve()),
+        figures=None if figures is None else str(figures.expanduser().resolve()),
+        figure_format=image_format,
+    )
 
     def work() -> dict[str, Any]:
         from db import reports
