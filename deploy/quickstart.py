@@ -31,7 +31,7 @@ POLL_S = 1.0
 CHECK_S = 5.0  # how often the processes behind a run are looked at
 SILENCE_S = 20.0  # how long the server may fail to answer
 LOOK_BACK = timedelta(seconds=10)
-RESTART_PATIENCE = timedelta(seconds=15)
+RESTART_PATIENCE = timedelta(seconds=60)
 INFO, ERROR = 20, 40
 MACHINERY = re.compile(  # what Prefect says of itself
     r"Running \d+ deployment pull|Executing deployment step|Deployment step|All deployment steps"

@@ -22,7 +22,7 @@ from heo_core.params import FinetuneParams
 
 DEPLOYMENT = "finetune/finetune"
 SILENCE_S = 600.0  # how long the Prefect server may fail to answer
-RESTART_PATIENCE = timedelta(seconds=30)  # in which an automation starts a crashed run again
+RESTART_PATIENCE = timedelta(seconds=60)  # in which an automation starts a crashed run again
 PATIENCE_S = 60.0  # how long a run may wait before it is asked whether there is a worker for it
 
 

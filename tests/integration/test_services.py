@@ -215,7 +215,7 @@ def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_started_again(home
         run = api.create_flow_run(deployment["id"], idempotency_key="test", tags=[])
         api.set_state(run["id"], "RUNNING", "as if")
         heo_ok(home, "up")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (state := api.flow_run(run["id"])["state"])["name"] != "AwaitingRetry" and time.monotonic() < deadline:
             time.sleep(0.2)
         states = api.request("GET", f"/flow_run_states/?flow_run_id={run['id']}")
