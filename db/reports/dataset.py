@@ -34,6 +34,7 @@ def load_dataset(session: Session, dataset_id: int) -> dict[str, Any]:
         "n_scanned": row.n_scanned,
         "n_kept": row.n_kept,
         "params": row.params,
+        "content_hash": row.content_hash,
     }
 
 

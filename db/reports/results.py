@@ -25,6 +25,7 @@ def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str
             if benchmark.reference_id
             else None,
             "params": benchmark.params,
+            "key": benchmark.key,
         }
         for benchmark in unique.values()
     ]

@@ -131,6 +131,17 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Lines to copy: commands, or BibTeX."""
+
+    title: str
+    text: str
+    caption: str = ""
+    folded: bool = False
+    kind: str = field(default="code", init=False)
+
+
+@dataclass(frozen=True)
 class Heading:
     """A heading inside a section, with a line of explanation."""
 
@@ -168,7 +179,7 @@ class Answer:
     kind: str = field(default="answer", init=False)
 
 
-Block = Panels | Table | Facts | Heading | Missing | Answer | Viewer
+Block = Panels | Table | Facts | Code | Heading | Missing | Answer | Viewer
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "n_elements",
         "created_at",
         "warnings",
+        "reference",
+        "foundation",
+        "energy_scale",
+        "n_parameters",
+        "r_max_ang",
+        "dtype",
+        "params_hash",
+        "dataset_hash",
+        "code_version",
+        "package_versions",
+        "device",
     ),
     "rejections": ("rule", "n_rejected", "example_ids"),
     "splits": ("split", "n_structures", "n_formulas", "n_chemical_systems"),
@@ -92,7 +103,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "lr",
         "seconds",
     ),
-    "benchmarks": ("benchmark", "kind", "version", "n_cases", "reference", "params"),
+    "benchmarks": ("benchmark", "kind", "version", "n_cases", "reference", "params", "key"),
     "evaluations": ("label", "benchmark", "device", "dtype", "wall_s"),
     "metrics": ("label", "benchmark", "kind", "name", "value", "unit", "n", "ci_low", "ci_high"),
     "group_metrics": ("label", "benchmark", "kind", "grouping", "group_name", "name", "value", "unit", "n"),
@@ -196,7 +207,7 @@ class ReportData:
     models: in comparison order, the baseline first; role is "baseline" or "candidate"; warnings: what the assessment
     of each model found against its parent, a list of sentences.
     dataset: None, or label, source_uri, source_revision, licence, citation, label_kind ("surrogate" or "dft"),
-    functionals, n_scanned, n_kept and params.
+    functionals, n_scanned, n_kept, params and content_hash.
     epochs: epoch 0 is the foundation model before training.
     trials: every training of the sweeps that a model here came from, the model's own too; label is that of its model,
     or SWEEP trial NUMBER where it made none; errors are those of its best epoch. trial_epochs: as epochs, of trials.

@@ -8,36 +8,49 @@ from typing import Any
 
 import pandas as pd
 
-from heo_core.reporting.blocks import Block, Facts, Missing, Section
+from heo_core.reporting.blocks import Block, Cell, Code, Column, Facts, Missing, Row, Section, Table
+from heo_core.reporting.citations import list_sources
+from heo_core.reporting.commands import list_commands
 from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.quantities import QUANTITIES
 from heo_core.reporting.sections.cells import NONE
 
 
 def build_methods(data: ReportData) -> Section:
-    """Return models, hashes, parameters, versions, licences and what the numbers mean."""
-    lead = (
-        "Everything needed to make these numbers again: models, hashes, parameters, versions, licences and citations."
-    )
-    blocks: list[Block] = [*_make_model_facts(data)]
+    """Return commands, models, hashes, parameters, versions, licences, citations and what the numbers mean."""
+    lead = "Everything needed to make these numbers again, and to cite what they build on."
+    blocks: list[Block] = [*_make_commands(data), *_make_model_facts(data)]
     for run in data.training_runs.to_dict("records"):
         blocks.append(Facts(f"Training of {run['label']}: parameters", flatten(run["params"]), folded=True))
         blocks.append(Facts(f"Training of {run['label']}: versions", flatten(run["versions"]), folded=True))
         if isinstance(run["left_out"], dict) and run["left_out"]:
             blocks.append(Facts(f"Training of {run['label']}: rows left out", flatten(run["left_out"]), folded=True))
     if data.dataset is not None:
-        blocks.append(
-            Facts(
-                f"Curation of {data.dataset.get('label')}: parameters", flatten(data.dataset.get("params")), folded=True
-            )
-        )
+        about = [("content, SHA-256", as_text(data.dataset.get("content_hash")) or NONE)]
+        about += [("source", as_text(data.dataset.get("source_uri")) or NONE)]
+        about += [("source's revision", as_text(data.dataset.get("source_revision")) or NONE)]
+        title = f"Curation of {data.dataset.get('label')}: parameters"
+        blocks.append(Facts(title, about + flatten(data.dataset.get("params")), folded=True))
     for row in data.benchmarks.to_dict("records"):
         about = [("kind", str(row["kind"])), ("version", str(row["version"])), ("structures", str(row["n_cases"]))]
         about.append(("reference", as_text(row["reference"]) or "none"))
+        about.append(("definition, SHA-256", as_text(row["key"]) or NONE))
+        about += _list_evaluations(data, str(row["benchmark"]))
         blocks.append(Facts(f"Benchmark {row['benchmark']}", about + flatten(row["params"]), folded=True))
     blocks.append(_make_glossary(data))
+    blocks.extend(_make_citations(data))
     blocks.append(Facts("This page", [("made", f"{data.generated_at:%Y-%m-%d %H:%M} UTC"), ("heo", data.heo_version)]))
     return Section("methods", "Methods", lead, blocks)
+
+
+def _make_commands(data: ReportData) -> Iterator[Block]:
+    commands = list_commands(data)
+    if commands:
+        caption = (
+            "With heo installed; parameters that are not named here have the defaults of this version. In another "
+            "database the numbers after @ may differ."
+        )
+        yield Code("The commands that make it again", "\n".join(commands), caption)
 
 
 def _make_model_facts(data: ReportData) -> Iterator[Block]:
@@ -46,15 +59,48 @@ def _make_model_facts(data: ReportData) -> Iterator[Block]:
     names = {
         "role": "Role",
         "family": "Family",
+        "reference": "Asked for as",
         "parent": "Parent",
+        "foundation": "Foundation",
         "dataset": "Trained on",
         "licence": "Licence",
+        "energy_scale": "Energy scale",
         "n_elements": "Elements known",
+        "n_parameters": "Parameters",
+        "r_max_ang": "Cutoff, Å",
+        "dtype": "Precision of the weights",
         "created_at": "Made",
-        "sha256": "SHA-256",
+        "device": "Made on",
+        "code_version": "Made by heo",
+        "sha256": "File, SHA-256",
+        "params_hash": "Parameters, SHA-256",
+        "dataset_hash": "Dataset, SHA-256",
     }
     for model in data.models.to_dict("records"):
-        yield Facts(f"Model {model['label']}", [(title, _fact(model[name])) for name, title in names.items()])
+        rows = [(title, _fact(model[name])) for name, title in names.items()]
+        shown = [(title, value) for title, value in rows if value != NONE or title in {"Licence", "File, SHA-256"}]
+        yield Facts(f"Model {model['label']}", shown + flatten(model["package_versions"]))
+
+
+def _list_evaluations(data: ReportData, benchmark: str) -> list[tuple[str, str]]:
+    """Where each model was evaluated on a benchmark, and in which precision."""
+    rows = data.evaluations[data.evaluations["benchmark"] == benchmark]
+    return [
+        (f"run with {row['label']}", f"{as_text(row['device']) or NONE}, {as_text(row['dtype']) or NONE}")
+        for row in rows.to_dict("records")
+    ]
+
+
+def _make_citations(data: ReportData) -> Iterator[Block]:
+    sources = list_sources(data)
+    columns = [Column(title, numeric=False) for title in ("Builds on", "Licence", "BibTeX")]
+    rows = [Row([Cell(s.what), Cell(s.licence or NONE), Cell(s.key, code=True)]) for s in sources]
+    if data.dataset is not None:
+        own = as_text(data.dataset.get("citation")) or NONE
+        cells = [Cell(f"Dataset {data.dataset.get('label')}", own), Cell(as_text(data.dataset.get("licence")) or NONE)]
+        rows.append(Row([*cells, Cell(NONE)]))
+    yield Table("sources-used", "Licences and citations", columns, rows)
+    yield Code("BibTeX of all of them", "\n\n".join(source.bibtex for source in sources), folded=True)
 
 
 def _fact(value: Any) -> str:

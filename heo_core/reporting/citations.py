@@ -1,0 +1,96 @@
+"""What a report builds on and how to cite it: software, models and data, with their entries in citations.bib."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from heo_core.reporting.data import ReportData, as_text
+
+
+class Source(NamedTuple):
+    """Something to cite. key: of its BibTeX entry; what: a few words; licence: None where none is needed."""
+
+    key: str
+    what: str
+    licence: str | None
+
+    @property
+    def bibtex(self) -> str:
+        """Its entry in citations.bib."""
+        return _read_entries()[self.key]
+
+
+SOURCES = (
+    Source("mace", "MACE, the architecture of the models", "MIT (mace-torch)"),
+    Source("mace_mp", "MACE-MP-0, the foundation models", "MIT; ASL for the OMAT and MatPES models"),
+    Source("chgnet", "CHGNet, a reference or a model here", "BSD-3-Clause"),
+    Source("sevennet", "SevenNet 7net-0, which made the surrogate labels", "MIT (sevenn 0.13)"),
+    Source("lemat_bulk", "LeMat-Bulk, the DFT labels", "CC-BY-4.0"),
+    Source("torch_sim", "torch-sim, which relaxes many structures at a time", "MIT"),
+    Source("ase", "ASE, the Atomic Simulation Environment", "LGPL-2.1-or-later"),
+    Source("pymatgen", "pymatgen, for compositions and crystals", "MIT"),
+    Source("matbench_discovery", "Matbench Discovery, which defined the normalised RMSD", "MIT"),
+    Source("magpie", "Magpie element properties, behind the picture of the dataset's chemistry", None),
+    Source("umap", "UMAP, which brought it to two dimensions", "BSD-3-Clause"),
+    Source("threedmol", "3Dmol.js, which draws the structures of this page", "BSD-3-Clause"),
+)
+
+
+@cache
+def _read_entries() -> dict[str, str]:
+    text = Path(__file__).with_name("citations.bib").read_text(encoding="utf-8")
+    entries = [entry.strip() for entry in text.split("\n\n")]
+    return {entry[entry.index("{") + 1 : entry.index(",")]: entry for entry in entries}
+
+
+def list_sources(data: ReportData) -> list[Source]:
+    """Return what this report used, in the order of `SOURCES`."""
+    used = {"ase", "pymatgen", *_list_models(data), *_list_labels(data), *_list_methods(data)}
+    return [source for source in SOURCES if source.key in used]
+
+
+def _list_models(data: ReportData) -> Iterator[str]:
+    columns = (
+        data.models["name"],
+        data.models["parent"],
+        data.training_runs["foundation"],
+        data.benchmarks["reference"],
+    )
+    names = " ".join(str(name) for column in columns for name in column.dropna()).lower()
+    families = set(data.models["family"].astype(str))
+    if "mace" in families:
+        yield "mace"
+    if re.search(r"mace-(mp|omat|matpes)", names):
+        yield "mace_mp"
+    if "chgnet" in names or "chgnet" in families:
+        yield "chgnet"
+    if "heo-mini" in names:
+        yield "sevennet"
+
+
+def _list_labels(data: ReportData) -> Iterator[str]:
+    dataset = data.dataset or {}
+    parts = (dataset.get("source_uri"), dataset.get("citation"), *(dataset.get("functionals") or []))
+    about = " ".join(as_text(part) or "" for part in parts).lower()
+    if "sevennet" in about or "7net" in about:
+        yield "sevennet"
+    if "lemat" in about:
+        yield "lemat_bulk"
+
+
+def _list_methods(data: ReportData) -> Iterator[str]:
+    if len(data.relaxations) or len(data.own_relaxations):
+        yield "torch_sim"
+    if data.relaxations["rmsd_normalized"].notna().any():
+        yield "matbench_discovery"
+    methods = set(data.structures["map_method"].dropna().astype(str))
+    if methods:
+        yield "magpie"
+    if "umap" in methods:
+        yield "umap"
+    if len(data.sample_cells) or len(data.relaxed_cells):
+        yield "threedmol"
