@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+import pytest
+from synthetic_report import BASELINE, CANDIDATE
+
+from heo_core.params import (
+    CurationParams,
+    FinetuneParams,
+    RattleRelaxParams,
+    ReplayParams,
+    RuleParams,
+    SplitParams,
+)
+from heo_core.reporting.citations import SOURCES, list_sources
+from heo_core.reporting.commands import describe_changes, list_commands
+
+
+def test_defaults_need_no_words():
+    assert describe_changes(FinetuneParams, FinetuneParams().resolve().model_dump(mode="json")) == []
+
+
+def test_a_preset_stands_for_all_that_it_decides():
+    params = CurationParams(rules=RuleParams(preset="heo", min_cations=6), split=SplitParams(seed=3)).resolve()
+    words = describe_changes(CurationParams, params.model_dump(mode="json"))
+    assert sorted(words) == ["rules.min_cations=6", "rules.preset=heo", "split.seed=3"]
+
+
+def test_words_hold_json_inside_groups():
+    params = FinetuneParams(replay=ReplayParams(n_cells=50), strategy="naive", name="mine").resolve()
+    words = describe_changes(FinetuneParams, params.model_dump(mode="json"))
+    assert {"replay.n_cells=50", "strategy=naive", "name=mine"} == set(words)
+
+
+def test_what_this_version_does_not_know_is_left_out():
+    stored = RattleRelaxParams(rattle_ang=0.2).model_dump(mode="json") | {"of_an_older_version": 1}
+    assert describe_changes(RattleRelaxParams, stored) == ["rattle_ang=0.2"]
+
+
+def test_commands_are_in_the_order_of_the_work_and_safe_to_paste(report):
+    dataset = {**report.dataset, "params": CurationParams(citation="a; rm b").resolve().model_dump(mode="json")}
+    commands = list_commands(replace(report, dataset=dataset))
+    assert [shlex.split(command)[1] for command in commands] == ["curate", "finetune", "evaluate", "report"]
+    assert "citation=a; rm b" in shlex.split(commands[0])
+    assert shlex.split(commands[-1]) == ["heo", "report", "--model", BASELINE, "--model", CANDIDATE]
+
+
+def test_every_source_has_an_entry_of_its_own():
+    entries = {source.bibtex for source in SOURCES}
+    assert len(entries) == len(SOURCES)
+    for source in SOURCES:
+        assert source.bibtex.count("{") == source.bibtex.count("}")
+        assert source.bibtex.splitlines()[0].endswith(f"{{{source.key},")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"functionals": ["7net-0 (surrogate, not DFT)"]}, "sevennet"),
+        ({"source_uri": "https://huggingface.co/datasets/LeMaterial/LeMat-Bulk"}, "lemat_bulk"),
+    ],
+)
+def test_the_source_of_the_labels_is_cited(report, change, key):
+    keys = [source.key for source in list_sources(replace(report, dataset={**report.dataset, **change}))]
+    assert key in keys
+    assert {"mace", "chgnet", "torch_sim", "ase", "pymatgen", "threedmol"} <= set(keys)
+    assert "umap" not in keys
