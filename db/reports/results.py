@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, select
 from sqlalchemy.orm import Session
 
 from db.reports.sources import Evaluations
@@ -35,7 +36,7 @@ def load_metrics(session: Session, evaluations: Evaluations, labels: dict[int, s
     """Return every metric of these evaluations."""
     about = _name_evaluations(evaluations, labels)
     query = select(Metric.__table__).where(Metric.evaluation_id.in_(about)).order_by(Metric.evaluation_id, Metric.name)
-    return [{**row, **about[row["evaluation_id"]]} for row in session.execute(query).mappings()]
+    return _name_rows(session.execute(query).mappings().all(), about)
 
 
 def load_group_metrics(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
@@ -43,13 +44,19 @@ def load_group_metrics(session: Session, evaluations: Evaluations, labels: dict[
     about = _name_evaluations(evaluations, labels)
     table = GroupMetric.__table__
     query = select(table).where(GroupMetric.evaluation_id.in_(about)).order_by(*table.primary_key)
-    return [{**row, **about[row["evaluation_id"]]} for row in session.execute(query).mappings()]
+    return _name_rows(session.execute(query).mappings().all(), about)
 
 
 def list_evaluations(evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
     """Return where each evaluation ran and how long it took."""
     about = _name_evaluations(evaluations, labels)
     return [{**about[row.id], "device": row.device, "dtype": row.dtype, "wall_s": row.wall_s} for row, _ in evaluations]
+
+
+def _name_rows(rows: Sequence[RowMapping], about: dict[int, dict[str, str]]) -> list[dict[str, Any]]:
+    """Rows with what `about` says of their evaluations, in the order of the evaluations."""
+    place = {evaluation_id: i for i, evaluation_id in enumerate(about)}
+    return [{**row, **about[row["evaluation_id"]]} for row in sorted(rows, key=lambda row: place[row["evaluation_id"]])]
 
 
 def _name_evaluations(evaluations: Evaluations, labels: dict[int, str]) -> dict[int, dict[str, str]]:

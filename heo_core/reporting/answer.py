@@ -144,7 +144,9 @@ def _describe_change(change: Change, question: _Question) -> str:
     facts = f"({_describe_levels(change, question.metric)}, {{}}{count_nouns(change.n, 'structure')})"
     if change.interval is None:
         return f"{lead} {facts.format('')}, but no interval was computed, so this may be chance."
-    low, high = (format_number(bound, change.decimals, signed=True) for bound in change.interval)
+    if change.interval == (0.0, 0.0):
+        return f"{question.subject} is the same on every structure {facts.format('')}: the data do not decide."
+    low, high = (change.format_bound(bound) for bound in change.interval)
     told = f"{lead} {facts.format(f'95 % CI {low} to {high}, ')}."
     return f"{told} The interval includes zero: the data do not decide." if change.verdict == "undecided" else told
 

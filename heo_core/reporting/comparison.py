@@ -10,7 +10,7 @@ import pandas as pd
 from heo_core.evaluation.assessment import CHECKS, SOFT_SLOPE, SOFTER_BY, Outcome, judge
 from heo_core.records import Metric
 from heo_core.reporting.data import ReportData, as_number
-from heo_core.reporting.quantities import Quantity, choose_decimals, get_difference_quantity
+from heo_core.reporting.quantities import Quantity, choose_decimals, format_number, get_difference_quantity
 
 Verdict = Literal["better", "caution", "worse", "undecided", "missing"]
 
@@ -51,13 +51,17 @@ class Change:
 
     @property
     def decimals(self) -> int:
-        """Decimals for all numbers of a sentence, by the interval's half width; no bound beside zero rounds to it."""
+        """Decimals for the numbers of a sentence, by the interval's half width."""
         if self.interval is None:
             return choose_decimals(abs(self.difference))
-        decimals = choose_decimals((self.interval[1] - self.interval[0]) / 2)
-        while decimals < 4 and any(bound != 0 and round(bound, decimals) == 0 for bound in self.interval):
+        return choose_decimals((self.interval[1] - self.interval[0]) / 2)
+
+    def format_bound(self, bound: float) -> str:
+        """Return a bound of the interval; one beside zero has as many decimals as it takes not to be shown as zero."""
+        decimals = self.decimals
+        while bound != 0 and round(bound, decimals) == 0 and decimals < 4:
             decimals += 1
-        return decimals
+        return format_number(bound, decimals, signed=True)
 
 
 def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -> Change | None:

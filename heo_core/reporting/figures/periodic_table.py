@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from heo_core.reporting.elements import N_COLUMNS, N_ROWS, POSITIONS
 from heo_core.reporting.figures.canvas import make_layout
 from heo_core.reporting.palette import SEQUENTIAL, plain
+from heo_core.reporting.quantities import format_significant
 
 
 def plot_periodic_table(
@@ -28,9 +29,11 @@ def plot_periodic_table(
     for symbol, place in POSITIONS.items():
         if symbol in values:
             grid[place], symbols[place] = values[symbol], symbol
-            texts[place] = f'{symbol}<br><span style="font-size:9px">{values[symbol]:.4g}</span>'
+            value = values[symbol]
+            shown = f"{value:,}" if isinstance(value, int) else format_significant(value)
+            texts[place] = f'{symbol}<br><span style="font-size:9px">{shown}</span>'
             behind = f", {counts[symbol]:,} structures" if counts and symbol in counts else ""
-            hovers[place] = f"<b>{symbol}</b> {values[symbol]:.4g} {plain(unit)}{behind}"
+            hovers[place] = f"<b>{symbol}</b> {shown} {plain(unit)}{behind}"
         else:
             blank[place], blanks[place] = 0.0, symbol
     figure = go.Figure(layout=make_layout())

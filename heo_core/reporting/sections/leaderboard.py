@@ -75,7 +75,9 @@ def _make_leaderboard(data: ReportData, styles: Mapping[str, ModelStyle]) -> Tab
     kinds = dict(zip(data.metrics["benchmark"], data.metrics["kind"], strict=True))
     for benchmark, name in wanted:
         quantity, kind = get_quantity(name), str(kinds[benchmark])
-        group = f"{KIND_TITLES.get(kind, kind)} · {benchmark}"
+        group = KIND_TITLES.get(kind, kind)
+        if len(data.benchmarks_of_kind(kind)) > 1:
+            group = f"{group} · {benchmark}"
         columns.append(Column(quantity.title, quantity.unit, group, quantity.meaning))
         links[group] = KIND_SECTIONS.get(kind, "")
     shared, about = _find_shared_benchmarks(data), "seconds of training, all tries together; none for a published model"
@@ -154,7 +156,10 @@ def _make_yardsticks(data: ReportData, wanted: list[tuple[str, str]]) -> list[Ro
 def _make_metric_tables(data: ReportData) -> Iterator[Table]:
     """Every metric of every benchmark, folded away."""
     labels = [str(label) for label in data.models["label"]]
-    for benchmark, rows in data.metrics.groupby("benchmark", sort=False):
+    order = list(_HEADLINES)
+    by_benchmark = [(str(benchmark), rows) for benchmark, rows in data.metrics.groupby("benchmark", sort=False)]
+    by_benchmark.sort(key=lambda pair: order.index(kind) if (kind := pair[1]["kind"].iloc[0]) in order else len(order))
+    for benchmark, rows in by_benchmark:
         names = list(dict.fromkeys(rows["name"].astype(str)))
         names.sort(key=lambda name: list(QUANTITIES).index(name) if name in QUANTITIES else len(QUANTITIES))
         columns = [Column("Metric", numeric=False), Column("Unit", numeric=False)]
