@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from db.engine import session_scope
 from db.files import list_files
 from db.schema import Evaluation, Relaxation, TrainingRun
-from heo_core.artifacts import ArtifactStore, StoredFile
+from heo_core.artifacts import ArtifactStore, StoredFile, find_facts
 
 # Folders of Settings.work with a folder for each piece of work.
 _SHELVES = ("training", "curation")
@@ -99,8 +99,9 @@ def _list_work(session: Session, work: Path) -> Iterator[Leftover]:
     for path in [*_list_folder(work), *(path for shelf in shelves for path in _list_folder(shelf))]:
         if path in shelves:
             continue
-        files = [path, *(file for file in path.rglob("*") if not file.is_symlink())]
-        facts = [file.stat() for file in files]
+        facts = [found for file in [path, *path.rglob("*")] if (found := find_facts(file)) is not None]
+        if not facts:
+            continue
         state = states.get(path.name.partition("-")[0], "unknown here")
         yield Leftover(
             f"checkpoints of a training that is {state}" if path.parent.name == "training" else "unfinished work",

@@ -100,16 +100,15 @@ class ArtifactStore:
                 raise ModelError(f"model file {uri} has changed: its sha256 is {found}, registered is {sha256}")
         return copy
 
-
     def list_files(self) -> list[StoredFile]:
         """Return all files of the store, by URI; ServiceError if the store does not answer or refuses."""
         if not _is_remote(self.uri):
-            files = [path for path in _to_path(self.uri).glob("*/*") if path.is_file()]
-            found = [(path.as_uri(), path.stat().st_size, path.stat().st_mtime) for path in files]
-            return sorted(
-                (StoredFile(uri, size, datetime.fromtimestamp(written, UTC)) for uri, size, written in found),
-                key=lambda file: file.uri,
-            )
+            paths = sorted(path for path in _to_path(self.uri).glob("*/*") if path.is_file())
+            return [
+                StoredFile(path.as_uri(), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+                for path in paths
+                if (facts := find_facts(path)) is not None
+            ]
         with _connect(self.uri) as files:
             listed = files.find(self.uri, detail=True)
             return [
@@ -156,6 +155,14 @@ def compute_sha256(path: Path) -> str:
     """Sha256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def find_facts(path: Path) -> os.stat_result | None:
+    """Size and times of a file, of a link itself; None where it is gone: others work in the same folders."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def check_sha256(path: Path, expected: str) -> None:
