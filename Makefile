@@ -3,10 +3,10 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint types contracts up down clean purge
+.PHONY: help setup quickstart test test-fuzz lint types contracts up down clean purge
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 - \2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 - \2/p' Makefile
 
 setup:
 	@sh deploy/setup.sh
@@ -16,6 +16,9 @@ quickstart: setup ## install, start everything, run the whole pipeline on bundle
 
 test: setup ## install and run the whole test suite
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+test-fuzz: setup ## ask every deployment a thousand wrong questions over REST
+	@$(BIN)/python -m pytest -s tests/fuzz/rest.py
 
 lint: setup ## check style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from prefect.runtime import flow_run
+from prefect.context import FlowRunContext
 
 from flows.settings import CHECKOUT, Settings, load_settings
 from heo_core.errors import HeoError, InputError
@@ -26,15 +26,21 @@ MAX_STARTS = 3
 
 def admit(*groups: Params) -> None:
     """Refuse a run before any work: InputError for a path outside the allowed roots, HeoError after MAX_STARTS."""
-    starts = int(flow_run.run_count or 0)
-    if starts > MAX_STARTS:
-        raise HeoError(f"the process of this run has died {starts - 1} times; it is not started again")
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        count_starts(context.flow_run.run_count)
     if FLOW_RUN_MARK not in os.environ:
         return
     settings = load_settings()
     for group in groups:
         for field, path in group.list_paths():
             confine(path, field, settings)
+
+
+def count_starts(starts: int) -> None:
+    """Refuse to start a run once more: HeoError after MAX_STARTS."""
+    if starts > MAX_STARTS:
+        raise HeoError(f"the process of this run has died {starts - 1} times; it is not started again")
 
 
 def limit(**time: float) -> float | None:

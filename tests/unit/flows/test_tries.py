@@ -1,0 +1,19 @@
+import httpx
+import pytest
+from prefect.states import Failed
+
+from flows.tries import may_pass
+from heo_core.errors import InputError, ModelError, ServiceError
+
+PASSING = [ServiceError("no database"), httpx.ConnectError("no server"), ConnectionResetError()]
+LASTING = [InputError("no such model"), ModelError("no model file"), ValueError(), MemoryError()]
+
+
+@pytest.mark.parametrize("error", PASSING)
+def test_what_may_pass_by_itself_is_tried_again(error):
+    assert may_pass(None, None, Failed(data=error))
+
+
+@pytest.mark.parametrize("error", LASTING)
+def test_what_would_fail_again_is_not(error):
+    assert not may_pass(None, None, Failed(data=error))
