@@ -6,7 +6,7 @@
     select.selectedIndex = 0; // a browser remembers what was chosen before the page was loaded again
     select.addEventListener("change", () => {
       const [data, layout] = choices[Number(select.value)];
-      if (plot.data) Plotly.update(plot, data, layout, data["marker.color"].map((_, i) => i));
+      if (plot.data) Plotly.update(plot, data, layout, Object.values(data)[0].map((_, i) => i));
     });
   }
 })();

@@ -84,6 +84,7 @@
       const scene = scenes[Number(select.value)];
       figure.querySelectorAll(".scene").forEach((part) => { part.hidden = part.dataset.scene !== select.value; });
       output.textContent = "";
+      nameViews();
       const symbols = new Set();
       const first = scene.find((drawing) => drawing);
       views.forEach((view, i) => {
@@ -119,6 +120,19 @@
       figure.dataset.drawn = select.value;
     };
 
+    // The words below, again in the picture, which says what is what.
+    const nameViews = () => {
+      stage.querySelectorAll("span").forEach((name) => name.remove());
+      if (n === 1) return;
+      figure.querySelectorAll(".scene:not([hidden]) .view p b").forEach((title, i) => {
+        const name = document.createElement("span");
+        name.textContent = title.textContent;
+        name.style.left = `${shape.cols > 1 ? (100 * i) / n : 0}%`;
+        name.style.top = `${shape.rows > 1 ? (100 * i) / n : 0}%`;
+        stage.append(name);
+      });
+    };
+
     const reset = () => {
       views.forEach((view) => {
         view.setView([0, 0, 0, 0, 0, 0, 0, 1]);
@@ -138,11 +152,7 @@
       stage.style.width = "";
       stage.style.width = `${Math.floor(stage.clientWidth / shape.cols) * shape.cols}px`;
     };
-    window.addEventListener("resize", () => {
-      if (!views.length) return;
-      fitWidth();
-      each((view) => view.resize());
-    });
+    window.addEventListener("resize", () => { if (views.length) fitWidth(); }); // 3Dmol watches the stage itself
 
     const start = () => {
       const isStacked = n > 1 && stage.clientWidth < STACKED_BELOW;

@@ -27,6 +27,7 @@ from heo_core.reporting.figures.energy_forces import (
 from heo_core.reporting.figures.equation_of_state import plot_volume_curve, rank_materials
 from heo_core.reporting.figures.groups import plot_element_errors, plot_group_errors
 from heo_core.reporting.figures.periodic_table import plot_periodic_table
+from heo_core.reporting.figures.physics import list_physics_curves, plot_physics_curve
 from heo_core.reporting.figures.relaxation import (
     RATES,
     compute_energy_differences,
@@ -47,6 +48,7 @@ __all__ = [
     "compute_energy_differences",
     "compute_energy_slopes",
     "count_outside_force_parity",
+    "list_physics_curves",
     "plot_cell_sizes",
     "plot_composition",
     "plot_convergence",
@@ -65,6 +67,7 @@ __all__ = [
     "plot_most_frequent",
     "plot_paired_energy_differences",
     "plot_periodic_table",
+    "plot_physics_curve",
     "plot_rates",
     "plot_reference_forces",
     "plot_rejections",

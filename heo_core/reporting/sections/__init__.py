@@ -8,6 +8,7 @@ from heo_core.reporting.sections.dataset import build_dataset
 from heo_core.reporting.sections.energy_forces import build_energy_forces
 from heo_core.reporting.sections.leaderboard import build_leaderboard
 from heo_core.reporting.sections.methods import build_methods
+from heo_core.reporting.sections.physics import build_physics
 from heo_core.reporting.sections.relaxation import build_relaxation
 from heo_core.reporting.sections.softening import build_softening
 from heo_core.reporting.sections.training import build_training
@@ -25,5 +26,6 @@ def build_sections(data: ReportData) -> list[Section]:
         build_training(data, styles),
         build_energy_forces(data, styles),
         build_relaxation(data, styles),
+        build_physics(data, styles),
         build_methods(data),
     ]

@@ -11,6 +11,7 @@ KIND_TITLES = {
     "equation-of-state": "Equations of state of binary oxides",
     "rattle-relax": "Rattled and relaxed again",
     "substitution-relax": "Random substitution, relaxed",
+    "physics": "Physics",
 }
 
 KIND_SECTIONS = {
@@ -20,6 +21,7 @@ KIND_SECTIONS = {
     "equation-of-state": "softening",
     "rattle-relax": "relaxation",
     "substitution-relax": "relaxation",
+    "physics": "physics",
 }
 """The section of the page that is about a kind of benchmark, by its key."""
 

@@ -95,6 +95,7 @@ def test_answer_stands_before_everything_else(page):
         "training",
         "energy-forces",
         "relaxation",
+        "physics",
         "methods",
     ]
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
