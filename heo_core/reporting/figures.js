@@ -109,13 +109,5 @@
     row.scrollIntoView({ block: "center" });
   };
 
-  // Paper has another width than the window.
-  const resizeAll = () => plots.forEach((plot) => Plotly.Plots.resize(plot));
-  window.matchMedia("print").addEventListener("change", resizeAll);
-  window.addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((details) => { details.open = true; });
-    resizeAll();
-  });
-
   draw();
 })();

@@ -58,7 +58,7 @@ def _draw(figures: list[dict[str, object]]) -> None:
     try:
         # Without MathJax, which would come from the network.
         kaleido.write_fig_from_object_sync(
-            figures, kopts={"path": _find_browser(), "mathjax": False, "timeout": 300}, cancel_on_error=True
+            figures, kopts={"path": find_browser(), "mathjax": False, "timeout": 300}, cancel_on_error=True
         )
     except ChromeNotFoundError as exc:
         raise InputError(f"no Chrome or Chromium was found to draw the figures: {_HINT}") from exc
@@ -66,7 +66,7 @@ def _draw(figures: list[dict[str, object]]) -> None:
         raise ServiceError(f"the browser did not draw the figures: {first_line(exc)}") from exc
 
 
-def _find_browser() -> str | None:
+def find_browser() -> str | None:
     """Path of the browser that is named, installed or playwright's; None lets kaleido look where it knows."""
     named = os.environ.get("BROWSER_PATH")
     installed = next((path for name in _NAMES if (path := shutil.which(name))), None)

@@ -26,7 +26,7 @@ from heo_core.reporting.viewer import Viewer
 
 _FOLDER = Path(__file__).parent
 # One after the other they are the page's own script.
-_SCRIPTS = ("csv.js", "tables.js", "figures.js", "choices.js", "copy.js", "viewer.js", "page.js")
+_SCRIPTS = ("csv.js", "tables.js", "figures.js", "print.js", "choices.js", "copy.js", "viewer.js", "page.js")
 _MOLECULES = "vendor/3Dmol-2.5.5.min.js"
 # The space before a unit, and those around an arrow between two numbers: no line should break there.
 _LOOSE_UNIT = re.compile(r"(?<=\d) (?=%|m?eV|Å|→)|(?<=→) (?=\S)")

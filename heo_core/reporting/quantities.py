@@ -100,6 +100,12 @@ QUANTITIES: dict[str, Quantity] = {
         "to a model that counts energies from the zero of its own labels",
     ),
     "energy_offset_removed_mae_ev_per_atom": _energy("Energy MAE, offset removed", "the same, mean absolute error"),
+    "energy_offset_removed_median_ev_per_atom": _energy(
+        "Energy median error, offset removed", "the same, median absolute error"
+    ),
+    "energy_offset_removed_q95_ev_per_atom": _energy(
+        "Energy 95th percentile, offset removed", "the same, 95 % of the structures have a smaller absolute error"
+    ),
     "stress_rmse_ev_per_ang3": Quantity(
         "Stress RMSE", "meV/Å³", 1000.0, "lower", "root mean square error over the six components of the stress"
     ),
@@ -157,6 +163,18 @@ QUANTITIES: dict[str, Quantity] = {
     "displacement_rmsd_median_ang": Quantity(
         "Displacement RMSD, median", "Å", 1.0, "lower", "the same, median over the structures"
     ),
+    "rmsd_normalized_mean": Quantity(
+        "Normalized RMSD, mean",
+        "",
+        1.0,
+        "lower",
+        "distance to the reference structure by pymatgen's StructureMatcher, over the edge of the volume of an atom; 1 "
+        "where it finds no match",
+    ),
+    "symmetry_kept_rate_1e2": _share(
+        "Symmetry kept, 0.01 Å", "share of the relaxed cells with the space group of their reference, symprec 0.01 Å"
+    ),
+    "symmetry_kept_rate_1e5": _share("Symmetry kept, 1e-5 Å", "the same, symprec 1e-5 Å"),
     "volume_change_mean_fraction": Quantity(
         "Volume change, mean",
         "%",
