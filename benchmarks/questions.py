@@ -2,9 +2,9 @@
 
     python benchmarks/questions.py [--home FOLDER] [--plans FILE]
 
-Fills a Postgres of its own, then asks every question and search of docs/sql.md, each warm, 20 times. The quickest
-answer counts, for on a machine with other work the others tell of that. With --home the data stay there and are found
-again. --plans writes the plan of each. The last line is one JSON object.
+Fills a Postgres of its own, then asks every question and search of docs/sql.md, each warm, 20 times, without parallel
+workers. CPU time of client and server together counts: what a free core takes, also on a machine with other work. With
+--home the data stay there and are found again. --plans writes the plan of each. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import psycopg
 from database import run_postgres
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from db.datasets import count_elements
 from db.engine import session_scope
@@ -197,15 +197,18 @@ def read_questions() -> dict[str, str]:
     return {title.rstrip(":"): statement for title, statement in found}
 
 
-def time_warm(ask: Callable[[], list[Any]]) -> tuple[float, float, int]:
-    """Quickest and median time in ms of asking again what was just asked, and the number of rows."""
+def time_warm(ask: Callable[[], list[Any]], backend_pid: int) -> tuple[float, float, int]:
+    """CPU time and quickest wall time in ms of asking again what was just asked, and the number of rows."""
     n_rows = len(ask())
-    milliseconds = []
+    both = (psutil.Process(), psutil.Process(backend_pid))
+    cpu_before = [sum(process.cpu_times()[:2]) for process in both]
+    wall = []
     for _ in range(N_ASKED):
         begin = time.perf_counter()
         ask()
-        milliseconds.append(1000 * (time.perf_counter() - begin))
-    return min(milliseconds), statistics.median(milliseconds), n_rows
+        wall.append(time.perf_counter() - begin)
+    cpu = sum(sum(process.cpu_times()[:2]) for process in both) - sum(cpu_before)
+    return 1000 * cpu / N_ASKED, 1000 * min(wall), n_rows
 
 
 def main() -> None:
@@ -217,22 +220,25 @@ def main() -> None:
     milliseconds: dict[str, float] = {}
     plans: list[str] = []
 
-    def measure(title: str, ask: Callable[[], list[Any]]) -> None:
-        milliseconds[title], median, n_rows = time_warm(ask)
-        print(f"  {milliseconds[title]:6.1f} ms, median {median:6.1f} ms, {n_rows:6} rows  {title}", flush=True)
+    def measure(title: str, ask: Callable[[], list[Any]], backend_pid: int) -> None:
+        milliseconds[title], wall_ms, n_rows = time_warm(ask, backend_pid)
+        print(f"  {milliseconds[title]:6.1f} ms, wall {wall_ms:6.1f} ms, {n_rows:6} rows  {title}", flush=True)
 
     with run_postgres(args.home) as (url, superuser_url), psycopg.connect(superuser_url, autocommit=True) as connection:
         if not connection.execute("select exists (select from relaxation_total)").fetchone()[0]:
             fill(url, superuser_url)
         connection.execute("set role heo_reader")
+        connection.execute("set max_parallel_workers_per_gather = 0")
         for title, statement in read_questions().items():
-            measure(title, lambda asked=statement: connection.execute(asked).fetchall())
+            measure(title, lambda asked=statement: connection.execute(asked).fetchall(), connection.info.backend_pid)
             lines = connection.execute(f"explain (analyze, costs off, timing off, summary on) {statement}")
             plans.append("\n".join([f"-- {title}", *(line for (line,) in lines), ""]))
         with session_scope(url) as session:
+            backend_pid = session.scalar(text("select pg_backend_pid()"))
+            session.execute(text("set local max_parallel_workers_per_gather = 0"))
             for asked in SEARCHES:
                 title = f"find {', '.join(f'{key} {value}' for key, value in asked.items())}"
-                measure(title, lambda asked=asked: find_structures(session, **asked))
+                measure(title, lambda asked=asked: find_structures(session, **asked), backend_pid)
     if args.plans:
         args.plans.write_text("\n".join(plans))
     ratios = {
