@@ -292,7 +292,12 @@ def show_training(model_version_id: int) -> None:
     description=__doc__,
 )
 def finetune(params: FinetuneParams = FinetuneParams(), assess: bool = True) -> int:
-    """Return the id of the finetuned model version; without `assess` it is not measured against its parent."""
+    """Return the id of the finetuned model version.
+
+    Args:
+        assess: measure the model against its parent afterwards: softening and forgetting
+
+    """
     admit(params)
     foundation_id = register_foundation(params)
     model_version_id = train(params, foundation_id)

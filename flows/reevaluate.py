@@ -7,7 +7,7 @@ however often it is asked for. What a run does is done once, too: an evaluation 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow, task
 from prefect.blocks.abstract import NotificationBlock
@@ -16,7 +16,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
 from prefect.logging import get_run_logger
-from pydantic import Field
 
 from db import evaluations, models, pending, reports
 from db.engine import session_scope
@@ -113,10 +112,13 @@ def notify(report_id: int, model_ids: list[int], benchmark_ids: list[int]) -> No
 
 
 @flow(name="reevaluate-model", flow_run_name="reevaluate {model}", timeout_seconds=limit(days=2), description=__doc__)
-def reevaluate_model(
-    model: Annotated[str, Field(description="NAME@VERSION of a registered model; NAME means its newest version")],
-) -> list[int]:
-    """Return the ids of the model's new evaluations; EvaluationError, after all of them, if one failed."""
+def reevaluate_model(model: str) -> list[int]:
+    """Return the ids of the model's new evaluations; EvaluationError, after all of them, if one failed.
+
+    Args:
+        model: NAME@VERSION of a registered model; NAME means its newest version
+
+    """
     admit()
     model_ids, benchmark_ids = find_due(model)
     if not benchmark_ids:
