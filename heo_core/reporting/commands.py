@@ -23,9 +23,11 @@ def list_commands(data: ReportData) -> list[str]:
     commands = []
     if data.dataset is not None and isinstance(data.dataset.get("params"), dict):
         commands.append(_make_command("curate", describe_changes(CurationParams, data.dataset["params"])))
-    for run in data.training_runs.to_dict("records"):
-        if isinstance(run["params"], dict):
-            commands.append(_make_command("finetune", describe_changes(FinetuneParams, run["params"])))
+    commands += [
+        _make_command("finetune", describe_changes(FinetuneParams, params))
+        for params in data.training_runs["params"]
+        if isinstance(params, dict)
+    ]
     models = [word for label in data.models["label"] for word in ("--model", str(label))]
     if len(data.benchmarks):
         commands.append(shlex.join(["heo", "evaluate", *models, *_list_benchmarks(data)]))

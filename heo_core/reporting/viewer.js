@@ -50,7 +50,10 @@
     }
   };
 
-  const toColour = (symbol) => "#" + ($3Dmol.elementColors.Jmol[symbol] ?? 0x999999).toString(16).padStart(6, "0");
+  const toColour = (symbol) => {
+    const colours = $3Dmol.elementColors.Jmol;
+    return "#" + (Object.hasOwn(colours, symbol) ? colours[symbol] : 0x999999).toString(16).padStart(6, "0");
+  };
   const toRadius = (symbol) => (NOT_METALS.has(symbol) ? 0.36 : 0.5);
 
   const drawCell = (view, lattice) => {

@@ -93,14 +93,14 @@ def recolour_map(structures: pd.DataFrame, errors: Mapping[str, Mapping[Any, flo
     found: list[Recolouring] = [("Split", by_split_alone, {"coloraxis.showscale": False})]
     for name, column, factor, unit in _MAP_NUMBERS:
         values = pd.to_numeric(placed[column], errors="coerce") * factor
-        if values.nunique() > 1:
+        if len(values.dropna().unique()) > 1:
             found.append(_colour_by_number(name, unit, values, splits))
     for model, known in errors.items():
         values = pd.to_numeric(placed["structure_id"].map(known), errors="coerce") * 1000
         if values.notna().any():
             found.append(_colour_by_number(f"Force error of {model}", "meV/Å", values, splits))
     for name, column in _MAP_NAMES:
-        if placed[column].nunique() > 1:
+        if len(placed[column].dropna().unique()) > 1:
             found.append(_colour_by_name(name, placed[column], splits))
     return found
 

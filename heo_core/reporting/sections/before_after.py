@@ -23,11 +23,13 @@ def make_before_after(
     relaxations: rows of one benchmark or of several; nothing is yielded where none of their cells is known.
     """
     names = list(dict.fromkeys(relaxations["benchmark"].astype(str)))
-    scenes = []
-    for name in names:
-        rows = relaxations[relaxations["benchmark"] == name]
-        for scene in _make_scenes(rows, relaxed_cells[relaxed_cells["benchmark"] == name], styles):
-            scenes.append(replace(scene, group=f"{name}: {scene.group.lower()}") if len(names) > 1 else scene)
+    scenes = [
+        replace(scene, group=f"{name}: {scene.group.lower()}") if len(names) > 1 else scene
+        for name in names
+        for scene in _make_scenes(
+            relaxations[relaxations["benchmark"] == name], relaxed_cells[relaxed_cells["benchmark"] == name], styles
+        )
+    ]
     if scenes:
         caption = (
             "The same structure in each picture, turned together. Drag to turn, with Ctrl and the wheel to zoom; point "

@@ -78,8 +78,7 @@ def _make_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Pan
             "repulsion",
             "Pair",
             "Short-range repulsion.",
-            "A pair alone in a large box, those with the most flips first. Where the energy falls as the atoms come "
-            "closer is a hole.",
+            "A pair alone in a box, those with the most flips first. Where the energy falls inwards, there is a hole.",
         ),
     ):
         subjects = _rank_subjects(data, kind)

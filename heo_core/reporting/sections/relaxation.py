@@ -90,13 +90,15 @@ def _make_end_panels(
     key = make_key(benchmark)
     panels = []
     if _has_numbers(rows, "displacement_rmsd_ang"):
-        caption = "To the reference structure, periodic images and drift removed. Lines join the same structure."
-        panels.append(
-            Panel(
-                f"displacement-{key}", "Distance from the reference.", caption, figures.plot_displacement(rows, styles)
-            )
+        # A rattled structure has one to come back to; a substituted crystal has its start alone.
+        has_target = str(rows["kind"].iloc[0]) == "rattle-relax"
+        title = "Distance from the reference." if has_target else "Distance from the start."
+        caption = "Periodic images and drift removed. Lines join the same structure."
+        figure = figures.plot_displacement(rows, styles)
+        panels.append(Panel(f"displacement-{key}", title, caption, figure))
+        caption = "How many structures end within a distance" + (
+            " of their reference: further left is better." if has_target else " of where they started."
         )
-        caption = "How many structures end closer to their reference than a distance: further left is better."
         figure = figures.plot_rmsd_distribution(rows, styles, title="Displacement RMSD (Å)")
         panels.append(Panel(f"rmsd-{key}", "Distribution of that distance.", caption, figure))
     if _has_numbers(rows, "rmsd_normalized"):
@@ -111,9 +113,8 @@ def _make_end_panels(
         panels.append(Panel(f"volume-{key}", "Volume change.", caption, figures.plot_volume_change(rows, styles)))
     if data.baseline and figures.compute_energy_differences(rows, data.baseline):
         caption = (
-            "Every model's relaxed cells are given to one reference model; below zero the candidate found the "
-            "lower, better relaxed "
-            "cell. The band is the 95 % interval of the mean."
+            "Every model's relaxed cells are given to one reference model; below zero the candidate found the lower, "
+            "better relaxed cell. The band is the 95 % interval of the mean."
         )
         figure = figures.plot_paired_energy_differences(rows, styles, data.baseline, _find_intervals(data, benchmark))
         panels.append(Panel(f"paired-energy-{key}", "Paired energy differences.", caption, figure))
