@@ -106,7 +106,7 @@ def _make_end_panels(
             "As Matbench Discovery has it: after the best match of the two cells, over the cube root of the volume per "
             "atom; 1 where nothing matches."
         )
-        figure = figures.plot_rmsd_distribution(rows, styles, "rmsd_normalized", "Normalised RMSD, no unit")
+        figure = figures.plot_rmsd_distribution(rows, styles, "rmsd_normalized", "Normalised RMSD (no unit)")
         panels.append(Panel(f"rmsd-normalized-{key}", "Normalised RMSD.", caption, figure))
     if _has_numbers(rows, "volume_change_fraction"):
         caption = "Of the cell while relaxing, with its sign. Lines join the same structure."
