@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 
 BASELINE_COLOUR = "#6F7782"
-# Okabe and Ito's set, the dark ones first; the baseline is grey, so that colour means "new".
-CANDIDATE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9")
+# Okabe and Ito's set, the dark ones first, and an indigo of Tol's in place of the yellow and the orange, which are too
+# light for lines on white; the baseline is grey, so that colour means "new".
+CANDIDATE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#332288", "#56B4E9")
+CANDIDATE_DASHES = ("solid", "dashdot", "longdash", "dot", "longdashdot", "12px,3px,3px,3px,3px,3px")
 CANDIDATE_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 
 INK = "#1F252B"
@@ -68,9 +70,8 @@ def get_style(styles: Mapping[str, ModelStyle], label: str) -> ModelStyle:
 
 
 def _candidate_style(index: int) -> ModelStyle:
-    return ModelStyle(
-        CANDIDATE_COLOURS[index % len(CANDIDATE_COLOURS)], "solid", CANDIDATE_SYMBOLS[index % len(CANDIDATE_SYMBOLS)]
-    )
+    place = index % len(CANDIDATE_COLOURS)
+    return ModelStyle(CANDIDATE_COLOURS[place], CANDIDATE_DASHES[place], CANDIDATE_SYMBOLS[place])
 
 
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?(?:\d+(?:\.\d+)?)?)+")
