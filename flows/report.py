@@ -78,6 +78,6 @@ def report(params: ReportParams = ReportParams()) -> int:
     admit(params)
     model_ids = find_models(params.models)
     report_id = write_report(params.name, model_ids, params.benchmarks, params.out)
-    draw_figures(params, model_ids)
     show_report(report_id)
+    draw_figures(params, model_ids)
     return report_id

@@ -41,7 +41,7 @@ def _make_element_panel(rows: pd.DataFrame, names: list[str], label: str, key: s
         f"element-errors-{key}-{make_key(label)}",
         f"Errors of {label} by element.",
         "Forces on the atoms of the element, energies of the structures that hold it; point at one for the number of "
-        "structures. All models have the same scale.",
+        "structures. All models have the same scale; its end stands for the worst twentieth of the elements.",
         drawn[names[0]],
         height=430,
         choices=_make_choices(drawn, ("z", "text", "hovertext", "zmax", "colorbar.title.text", "meta")),

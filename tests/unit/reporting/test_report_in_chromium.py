@@ -19,12 +19,13 @@ def page(chromium, report, tmp_path_factory):
     path = write_page(render_page(report), tmp_path_factory.mktemp("page") / "report.html")
     context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
     page = context.new_page()
+    page.set_default_timeout(120_000)
     page.said, page.asked = [], []
     page.on("console", lambda message: page.said.append(message.text))
     page.on("pageerror", lambda error: page.said.append(str(error)))
     page.on("request", lambda request: page.asked.append(request.url))
     page.goto(path.as_uri())
-    page.wait_for_selector("html[data-drawn]", state="attached", timeout=120_000)
+    page.wait_for_selector("html[data-drawn]", state="attached")
     yield page
     context.close()
 
