@@ -12,8 +12,9 @@ were computed with the potential SevenNet 7net-0 (not with DFT). Every frame car
 
 `sample` writes rows in the column layout of LeMat-Bulk v1.0: rock-salt cells that a curation should accept, and rows
 that each break exactly one curation rule. `train` trains a MACE from scratch on the chemical systems that the sample
-does *not* use, and `train --refit-e0s` then shifts its E0s by a fit on the training cells. `card` measures the
-model and writes `card.json`. Chemical systems (sets of elements), never single frames, are what is split: frames of
+does *not* use, and on `data/`, cells of other structure types that `prototype_cells.py` and `label_with_sevennet.py`
+made; `train --refit-e0s` then shifts its E0s by a fit on the training cells. `card` measures the model and writes
+`card.json`. Chemical systems (sets of elements), never single frames, are what is split: frames of
 one relaxation follow each other.
 """
 
@@ -33,10 +34,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.io import read
 
 SAMPLE_SEED = 20261123
 SPLIT_SEED = 7
+PROTOTYPE_SPLIT_SEED = 5
 TRAIN_SEED = 11
 
 FORCE_LIMIT_EV_PER_ANG = 10.0
@@ -75,6 +78,8 @@ DECOYS = {
 }
 
 FUNCTIONAL = "7net-0 (surrogate, not DFT)"
+PROTOTYPE_CELLS = Path(__file__).parent / "data" / "oxides-7net0-prototypes.extxyz.gz"
+PROTOTYPE_HELD_OUT = 20  # one chemical system in so many
 LAST_MODIFIED = "2026-11-23"
 PARQUET_NAME = "train-00000-of-00001.parquet"
 
@@ -109,8 +114,8 @@ SCHEMA = pa.schema(
 )
 
 MODEL_NAME = "heo-mini"
-MODEL_VERSION = "1.2.0"
-EPOCHS = 12
+MODEL_VERSION = "1.3.0"
+EPOCHS = 120
 E0_RIDGE = 0.1
 
 Row = dict[str, Any]
@@ -382,14 +387,38 @@ def split_by_system(
     return split
 
 
+def split_prototypes(excluded: set[str]) -> dict[str, list[Atoms]]:
+    """Cells of other structure types to train on and, of chemical systems that are not trained on, to test on.
+
+    None of a system in `excluded`.
+    """
+    frames = [atoms for atoms in read(PROTOTYPE_CELLS, index=":", format="extxyz") if system_of(atoms) not in excluded]
+    systems = sorted({tuple(sorted({int(z) for z in atoms.numbers})) for atoms in frames})
+    np.random.default_rng(PROTOTYPE_SPLIT_SEED).shuffle(systems)
+    held_out = {chemical_system(chemical_symbols[z] for z in s) for s in systems[: len(systems) // PROTOTYPE_HELD_OUT]}
+    split: dict[str, list[Atoms]] = {"train": [], "test": []}
+    for atoms in frames:
+        atoms.info["source"] = "prototypes"
+        split["test" if system_of(atoms) in held_out else "train"].append(atoms)
+    return split
+
+
+def load_split(teacher: Path, sample: Path) -> dict[str, list[Atoms]]:
+    """Split of all cells: train, valid and test as the teacher's, and prototypes, the unseen ones of other types."""
+    sample_systems = load_sample_systems(sample)
+    split = split_by_system(load_teacher(teacher), sample_systems, SPLIT_SEED)
+    kept = sample_systems | {system_of(atoms) for part in ("valid", "test") for atoms in split[part]}
+    others = split_prototypes(kept)
+    return split | {"train": split["train"] + others["train"], "prototypes": others["test"]}
+
+
 def train(teacher: Path, sample: Path, work: Path, out: Path, *, epochs: float) -> Path:
     """Split, train, and install the model."""
     from heo_mini_training import train_network
 
     work.mkdir(parents=True, exist_ok=True)
-    frames, sample_systems = load_teacher(teacher), load_sample_systems(sample)
-    split = split_by_system(frames, sample_systems, SPLIT_SEED)
-    elements = sorted({int(z) for a in frames for z in a.numbers})
+    split = load_split(teacher, sample)
+    elements = sorted({int(z) for cells in split.values() for a in cells for z in a.numbers})
     missing = set(elements) - {int(z) for a in split["train"] for z in a.numbers}
     if missing:
         raise ValueError(f"atomic numbers {sorted(missing)} stand in no training cell")
@@ -398,7 +427,7 @@ def train(teacher: Path, sample: Path, work: Path, out: Path, *, epochs: float) 
         "epochs": epochs,
         "cells": {part: len(cells) for part, cells in split.items()},
     }
-    write_split(out, split, sample_systems)
+    write_split(out, split, load_sample_systems(sample))
     started = time.time()
     model = work / f"{MODEL_NAME}.model"
     train_network(split["train"], split["valid"], elements, epochs=epochs, seed=TRAIN_SEED, out=model)
@@ -415,7 +444,7 @@ def refit_e0s(teacher: Path, sample: Path, work: Path, out: Path) -> Path:
     import torch
 
     path = out / f"{MODEL_NAME}.model"
-    cells = split_by_system(load_teacher(teacher), load_sample_systems(sample), SPLIT_SEED)["train"]
+    cells = load_split(teacher, sample)["train"]
     model = torch.load(path, map_location="cpu", weights_only=False)
     numbers = [int(z) for z in model.atomic_numbers]
     fractions = np.array([[np.mean(atoms.numbers == z) for z in numbers] for atoms in cells])
@@ -556,19 +585,21 @@ def milliseconds_per_atom(model: Path, atoms: Atoms) -> float:
 def make_card(teacher: Path, sample: Path, work: Path, out: Path, lemat: Path | None) -> dict[str, Any]:
     """Measure the installed model and write `card.json`."""
     import torch
-    from ase.data import chemical_symbols
     from heo_mini_training import ARCHITECTURE, OPTIMISATION
 
     model = out / f"{MODEL_NAME}.model"
     facts = json.loads((work / "facts.json").read_text())
-    test = split_by_system(load_teacher(teacher), load_sample_systems(sample), SPLIT_SEED)["test"]
+    split = load_split(teacher, sample)
+    test = split["test"]
     subsets: dict[str, Callable[[Atoms], bool]] = {
         "heldout_teacher_systems": lambda _: True,
         "heldout_teacher_systems_forces_up_to_10_ev_per_ang": lambda atoms: fmax(atoms) <= FORCE_LIMIT_EV_PER_ANG,
         "heldout_teacher_near_equilibrium": lambda atoms: NEAR_FILE_MARK in atoms.info["source"],
     }
     accepted = load_rows(sample, lambda name: name.split("-")[1].isdigit())
-    errors = compute_subset_errors(model, test, subsets) | {"sample_accepted_rows": compute_errors(model, accepted)}
+    errors = compute_subset_errors(model, test, subsets)
+    errors["heldout_prototype_systems"] = compute_errors(model, split["prototypes"])
+    errors["sample_accepted_rows"] = compute_errors(model, accepted)
     if lemat is not None:
         errors["lemat_real_rows"] = compute_errors(model, load_rows(lemat, lambda name: name.startswith("heo-")))
     example = max(accepted, key=len).repeat((2, 2, 1))

@@ -23,7 +23,7 @@ from mace.tools import AtomicNumberTable, torch_geometric
 ARCHITECTURE = {
     "model": "ScaleShiftMACE",
     "interaction": "RealAgnosticResidualInteractionBlock",
-    "hidden_irreps": "64x0e + 64x1o",
+    "hidden_irreps": "32x0e + 32x1o",
     "max_ell": 2,
     "correlation": 2,
     "num_interactions": 2,
@@ -34,8 +34,8 @@ OPTIMISATION = {
     "optimizer": "Adam (amsgrad)",
     "lr": 0.03,
     "schedule": "linear to zero, after 2 % of warm-up",
-    "batch_size": 6,
-    "ema_decay": 0.998,
+    "atoms_per_batch": 480,
+    "ema_decay": 0.999,
     "loss": "Huber, each divided by its delta",
     "energy_weight": 4,
     "forces_weight": 10,
@@ -110,7 +110,7 @@ def compute_loss(batch: Any, output: dict[str, torch.Tensor]) -> torch.Tensor:
         ("forces_weight", "force_delta_ev_per_ang", batch.forces - output["forces"]),
         ("stress_weight", "stress_delta_ev_per_ang3", batch.stress - output["stress"]),
     )
-    total = torch.zeros(())
+    total = torch.zeros((), device=batch.energy.device)
     for weight, delta, error in terms:
         width = OPTIMISATION[delta]
         huber = torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=width)
@@ -118,10 +118,24 @@ def compute_loss(batch: Any, output: dict[str, torch.Tensor]) -> torch.Tensor:
     return 0.01 * total
 
 
+def make_batches(graphs: Sequence[AtomicData], rng: np.random.Generator) -> list[list[int]]:
+    """Put the graphs into random order and cut it into batches of as many atoms as a step takes, or fewer."""
+    batches, room = [], 0
+    for i in rng.permutation(len(graphs)):
+        n_atoms = len(graphs[i].positions)
+        if n_atoms > room:
+            batches.append(list[int]())
+            room = OPTIMISATION["atoms_per_batch"]
+        batches[-1].append(int(i))
+        room -= n_atoms
+    return batches
+
+
 def validate(network: torch.nn.Module, graphs: Sequence[AtomicData]) -> str:
     """RMSE of forces and of energies per atom, in words."""
-    squares = []
-    for batch in torch_geometric.dataloader.DataLoader(list(graphs), batch_size=16, shuffle=False):
+    squares, device = [], next(network.parameters()).device
+    for loaded in torch_geometric.dataloader.DataLoader(list(graphs), batch_size=16, shuffle=False):
+        batch = loaded.to(device)
         output = network(batch.to_dict(), compute_stress=False)
         per_atom = (output["energy"] - batch.energy) / (batch.ptr[1:] - batch.ptr[:-1])
         squares.append((per_atom.detach() ** 2, (output["forces"] - batch.forces).detach().ravel() ** 2))
@@ -135,24 +149,22 @@ def train_network(
     """Train for so many passes over the cells and write the network with its averaged weights (EMA)."""
     torch.manual_seed(seed)
     torch.set_default_dtype(torch.float32)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     graphs, watched = to_graphs(train, elements), to_graphs(valid, elements)
-    network = build_network(graphs, elements)
+    network = build_network(graphs, elements).to(device)
     parameters = list(network.parameters())
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(OPTIMISATION["ema_decay"])
     )
     optimizer = torch.optim.Adam(parameters, lr=OPTIMISATION["lr"], amsgrad=True)
-    rng, size = np.random.default_rng(seed), OPTIMISATION["batch_size"]
-    per_epoch = len(graphs) // size
-    n_steps = round(epochs * per_epoch)
-    order: np.ndarray = np.empty(0, dtype=int)
-    for step in range(n_steps):
-        if step % per_epoch == 0:
-            order = rng.permutation(len(graphs))
-            print(f"epoch {step // per_epoch}: {validate(average, watched)}", flush=True)
-        place = step % per_epoch * size
-        batch = torch_geometric.Batch.from_data_list([graphs[i] for i in order[place : place + size]])
-        done = step / n_steps
+    rng, batches, n_seen = np.random.default_rng(seed), list[list[int]](), 0
+    while (done := n_seen / (epochs * len(graphs))) < 1:
+        if not batches:
+            batches = make_batches(graphs, rng)
+            print(f"{n_seen / len(graphs):.0f} passes: {validate(average, watched)}", flush=True)
+        chosen = batches.pop()
+        n_seen += len(chosen)
+        batch = torch_geometric.Batch.from_data_list([graphs[i] for i in chosen]).to(device)
         optimizer.param_groups[0]["lr"] = OPTIMISATION["lr"] * min(1.0, done / WARM_UP) * (1 - done)
         optimizer.zero_grad()
         compute_loss(batch, network(batch.to_dict(), training=True, compute_stress=True)).backward()
@@ -160,4 +172,4 @@ def train_network(
         optimizer.step()
         average.update_parameters(network)
     print(f"end: {validate(average, watched)}", flush=True)
-    torch.save(average.module, out)
+    torch.save(average.module.to("cpu"), out)
