@@ -523,7 +523,7 @@ class SweepParams(Params):
         description="how many trainings; empty: the whole grid, or 10. A larger number, later, goes on with the sweep",
     )
     n_parallel: PositiveInt = Field(
-        2, description="trainings given to the work pool at once; how many of them run at once is the pool's limit"
+        2, description="trainings given to the work pool at once; its workers decide how many of them run"
     )
     runner: Literal["pool", "here"] = Field(
         "pool",
