@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from db import sweeps, training
+from db import reports, sweeps, training
 from db.engine import get_engine, session_scope
 from db.schema import Dataset, EpochMetric, ModelVersion, TrainingRun
 from db.versions import add_version
@@ -237,6 +237,38 @@ def test_the_ranking_is_by_score_ties_share_a_place_and_failures_come_last(datab
     assert overview["ranked@1"]["best score"] == 0.2
     assert (overview["ranked@1"]["ended"], overview["ranked@1"]["failed"]) == ("4 of 4", 1)
     assert overview["another@1"]["ended"] == "0 of 4"
+
+
+def test_a_report_of_one_model_has_every_trial_of_its_sweep(database_url: str, dataset_id: int) -> None:
+    sweep_id = add_sweep(database_url, dataset_id, name="seen")
+    run_id = add_training(database_url, dataset_id, "seen-t00", FinetuneParams())
+    with session_scope(database_url) as session:
+        model = training.find_model_of_key(session, "key of seen-t00")
+        for number in range(2):
+            sweeps.add_trial(session, sweep_id, number, {"lr": 0.1 * (number + 1)})
+        sweeps.complete_trial(session, sweep_id, 0, sweeps.TrialResult(run_id, model.id, 0.3, None, None), None)
+        sweeps.fail_trial(session, sweep_id, 1, "out of memory", None)
+        session.add_all(
+            EpochMetric(
+                training_run_id=run_id,
+                epoch=epoch,
+                validation_loss=1.0,
+                energy_rmse_ev_per_atom=0.02,
+                forces_rmse_ev_per_ang=0.2 - 0.1 * epoch,
+                lr=0.1,
+            )
+            for epoch in (0, 1)
+        )
+        model_id = model.id
+    with session_scope(database_url) as session:
+        data = reports.load_report_data(session, [model_id])
+        with pytest.raises(InputError, match="benchmark 'other' was run by none of these models; those they ran: none"):
+            reports.load_report_data(session, [model_id], ["other"])
+    assert list(data.trials["label"]) == ["seen-t00@1", "seen@1 trial 1"]
+    assert data.trials["forces_rmse_ev_per_ang"].iloc[0] == pytest.approx(0.1)  # of the best epoch
+    assert data.trials["failure"].iloc[1] == "out of memory"
+    assert list(data.trial_epochs["label"]) == ["seen-t00@1"] * 2
+    assert list(data.epochs["lr"]) == [0.1, 0.1]
 
 
 # Real trainings
