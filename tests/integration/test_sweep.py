@@ -362,7 +362,7 @@ def test_without_a_worker_a_sweep_says_what_to_do(home: Path, database_url: str)
 
 @pytest.fixture
 def finetune_deployment(home: Path, prefect_api_url: str) -> Iterator[PrefectApi]:
-    """The deployment finetune, as deploy/prefect.yaml has it, in a pool that takes two runs at once."""
+    """The deployment finetune, as deploy/prefect.yaml has it."""
     with PrefectApi(prefect_api_url) as api:
         flow_id = api.request("POST", "/flows/", {"name": "finetune"})["id"]
         deployment = {
@@ -373,10 +373,8 @@ def finetune_deployment(home: Path, prefect_api_url: str) -> Iterator[PrefectApi
             "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(CHECKOUT)}}],
         }
         deployment_id = api.request("POST", "/deployments/", deployment)["id"]
-        api.request("PATCH", "/work_pools/gpu", {"concurrency_limit": 2})
         yield api
         api.request("DELETE", f"/deployments/{deployment_id}")
-        api.request("PATCH", "/work_pools/gpu", {"concurrency_limit": 1})
 
 
 @pytest.fixture
@@ -435,7 +433,7 @@ def test_a_sweep_that_was_killed_joins_its_trials_and_starts_a_killed_one_again(
         return [run for run in runs if not states or run["state_type"] in states]
 
     try:
-        wait_for(lambda: len(list_runs("RUNNING")) == 2)  # at once: the pool has two places
+        wait_for(lambda: len(list_runs("RUNNING")) == 2)  # at once: the worker has two places
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
