@@ -27,7 +27,7 @@ from heo_core.reporting.viewer import Viewer
 _FOLDER = Path(__file__).parent
 # One after the other they are the page's own script.
 _SCRIPTS = ("csv.js", "tables.js", "figures.js", "print.js", "choices.js", "copy.js", "viewer.js", "page.js")
-_MOLECULES = "vendor/3Dmol-2.5.5.min.js"
+_MOLECULES = ("vendor/3Dmol-2.5.5.LICENSE.txt", "vendor/3Dmol-2.5.5.min.js")
 # The space before a unit, and those around an arrow between two numbers: no line should break there.
 _LOOSE_UNIT = re.compile(r"(?<=\d) (?=%|m?eV|Å|→)|(?<=→) (?=\S)")
 
@@ -50,7 +50,7 @@ def render_page(data: ReportData) -> str:
         f"choices-{p.key}": to_json_plotly([[c.data, c.layout] for c in p.choices]) for p in panels if p.choices
     }
     embedded |= {f"scenes-{viewer.key}": json.dumps(viewer.to_json(), separators=(",", ":")) for viewer in viewers}
-    libraries = [get_plotlyjs(), *([_read(_MOLECULES)] if viewers else [])]
+    libraries = [get_plotlyjs(), *([_read_molecules()] if viewers else [])]
     scripts = [*libraries, "".join(_read(name) for name in _SCRIPTS)]
     return (
         _environment()
@@ -102,6 +102,12 @@ def _environment() -> Environment:
 
 def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _read_molecules() -> str:
+    """3Dmol.js under its licence, which goes wherever it goes."""
+    licence, script = (_read(name) for name in _MOLECULES)
+    return f"/*\n{licence}*/\n{script}"
 
 
 def _escape_json(text: str | None) -> Markup:

@@ -47,7 +47,7 @@ def open_page(chromium, file, script=None):
     page.on("request", lambda request: wrong.append(request.url) if request.url != file.as_uri() else None)
     if script is not None:
         page.add_init_script(script)
-    page.goto(file.as_uri())
+    page.goto(file.as_uri(), timeout=120_000)
     page.wait_for_selector("html[data-drawn]", state="attached", timeout=120_000)
     return page, wrong
 
