@@ -58,6 +58,10 @@ class Service:
         with psycopg.connect(str(load_state(self.home).postgres.url)) as connection:
             return connection.execute(sql).fetchall()
 
+    def execute(self, sql: str) -> None:
+        with psycopg.connect(str(load_state(self.home).postgres.url)) as connection:
+            connection.execute(sql)
+
     def evaluations(self, model: str) -> list[tuple[Any, ...]]:
         return self.query(
             f"""
@@ -118,34 +122,35 @@ def test_a_model_that_is_added_is_evaluated_at_once_and_its_report_is_linked(ser
     assert all(f"{load_state(service.home).reports.url}/prompt-1-" in link["data"] for link in links)
 
 
-def test_what_nobody_heard_of_is_caught_up_and_done_once(service: Service) -> None:
+def test_what_nobody_heard_of_is_caught_up_with_by_the_clock(service: Service) -> None:
     os.kill(int(load_state(service.home).server.pid or 0), signal.SIGKILL)
     assert "was not sent" in service.add_model("unheard")
     os.kill(int(load_state(service.home).workers["gpu"].pid or 0), signal.SIGKILL)
     service.heo("up")
-    with PrefectApi(str(load_state(service.home).server.api_url)) as api:
-        deployment = api.deployment("reevaluate")
-        # Two that were asked for at once, beside those of the clock.
-        for key in ("one", "other"):
-            api.create_flow_run(deployment["id"], idempotency_key=f"test-{key}", tags=[])
-        wait_for(lambda: service.evaluations("unheard") == [("tiny", 1, "completed", 2)])
-        asked = {"idempotency_key": {"any_": ["test-one", "test-other"]}}
-        wait_for(lambda: {run["state_type"] for run in service.runs(**asked)} == {"COMPLETED"})
+    wait_for(lambda: service.evaluations("unheard") == [("tiny", 1, "completed", 2)])
     assert len(service.runs(name={"any_": ["reevaluate unheard@1"]})) == 1
 
 
-def test_a_new_version_of_a_benchmark_is_run_for_the_models_that_are_there(service: Service, tmp_path: Path) -> None:
+def test_a_new_version_of_a_benchmark_runs_for_the_models_there_are_once_however_often_it_is_asked_for(
+    service: Service, tmp_path: Path
+) -> None:
     service.add_model("early")
     wait_for(lambda: service.evaluations("early") == [("tiny", 1, "completed", 2)])
+    service.execute("update model_version set state = 'archived' where name <> 'early'")
     done = service.query("select xmin::text, finished_at from evaluation order by id")
     write_cells(tmp_path / "more.extxyz", (1.0, 1.02, 1.05))
     options = ("--kind", "energy-forces", "--files", str(tmp_path / "more.extxyz"), "--set", "dtype=float32")
     service.heo("benchmark", "add", "tiny", *options)
-    wait_for(
-        lambda: service.evaluations("early") == [("tiny", 1, "completed", 2), ("tiny", 2, "completed", 3)],
-    )
+    with PrefectApi(str(load_state(service.home).server.api_url)) as api:
+        deployment = api.deployment("reevaluate")
+        for key in ("one", "other"):  # beside the event and the clock
+            api.create_flow_run(deployment["id"], idempotency_key=f"test-{key}", tags=[])
+    wait_for(lambda: service.evaluations("early") == [("tiny", 1, "completed", 2), ("tiny", 2, "completed", 3)])
+    asked = {"idempotency_key": {"any_": ["test-one", "test-other"]}}
+    wait_for(lambda: {run["state_type"] for run in service.runs(**asked)} == {"COMPLETED"})
+    assert len(service.runs(name={"any_": ["reevaluate early@1"]})) == 2
     assert service.query("select xmin::text, finished_at from evaluation order by id")[: len(done)] == done
-    wait_for(lambda: service.query("select count(*) from pending_evaluation where auto") == [(0,)])
+    assert service.query("select count(*) from pending_evaluation where auto") == [(0,)]
 
 
 def test_no_secret_is_in_logs_parameters_artifacts_or_reports(service: Service) -> None:
