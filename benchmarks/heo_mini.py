@@ -9,13 +9,15 @@ were computed with the potential SevenNet 7net-0 (not with DFT). Every frame car
     python benchmarks/heo_mini.py train --teacher DIR --sample $A/sample --work WORKDIR --out $A/heo-mini
     python benchmarks/heo_mini.py train --refit-e0s --teacher DIR --sample $A/sample --work WORKDIR --out $A/heo-mini
     python benchmarks/heo_mini.py card --teacher DIR --sample $A/sample --work WORKDIR --out $A/heo-mini
+    python benchmarks/heo_mini.py replay --teacher DIR --sample $A/sample --out $A/heo-mini
 
 `sample` writes rows in the column layout of LeMat-Bulk v1.0: rock-salt cells that a curation should accept, and rows
 that each break exactly one curation rule. `train` trains a MACE from scratch on the chemical systems that the sample
 does *not* use, and on `data/`, cells of other structure types that `prototype_cells.py` and `label_with_sevennet.py`
 made; `train --refit-e0s` then shifts its E0s by a fit on the training cells. `card` measures the model and writes
-`card.json`. Chemical systems (sets of elements), never single frames, are what is split: frames of
-one relaxation follow each other.
+`card.json`. `replay` writes some of the training cells beside the model, for a
+finetuning to replay. Chemical systems (sets of elements), never single frames, are what is split: frames of one
+relaxation follow each other.
 """
 
 from __future__ import annotations
@@ -116,6 +118,7 @@ SCHEMA = pa.schema(
 MODEL_NAME = "heo-mini"
 MODEL_VERSION = "1.3.0"
 EPOCHS = 120
+REPLAY_CELLS, REPLAY_SEED = 1500, 3
 E0_RIDGE = 0.1
 
 Row = dict[str, Any]
@@ -635,6 +638,28 @@ def make_card(teacher: Path, sample: Path, work: Path, out: Path, lemat: Path | 
     return card
 
 
+def make_replay(teacher: Path, sample: Path, out: Path) -> str:
+    """Write some of the training cells, drawn at random, as curated rows; returns what was written."""
+    from heo_core.curation.rows import ROW_SCHEMA
+
+    cells = load_split(teacher, sample)["train"]
+    drawn = np.random.default_rng(REPLAY_SEED).choice(len(cells), REPLAY_CELLS, replace=False)
+    empty = dict.fromkeys(ROW_SCHEMA.names)
+    rows = []
+    for number, i in enumerate(drawn):
+        row = row_from_cell(cells[i], f"heo-mini-{number:04d}") | {"source": "7net0", "nperiodic_dimensions": 3}
+        rows.append(empty | {name: value for name, value in row.items() if name in empty})
+        rows[-1]["forces"] = np.round(row["forces"], 5).tolist()
+        for name in ("cartesian_site_positions", "lattice_vectors"):
+            rows[-1][name] = np.round(row[name], 6).tolist()
+    target = out / "replay.parquet"
+    partial = target.with_suffix(".part")
+    table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+    pq.write_table(table, partial, compression="zstd", compression_level=19)
+    partial.replace(target)
+    return f"{target}: {len(rows)} cells, {target.stat().st_size / 1e6:.1f} MB"
+
+
 def write_json(path: Path, value: object, indent: int | None = 1) -> None:
     """Write JSON in one step."""
     partial = path.with_suffix(".part")
@@ -658,11 +683,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     card = commands.add_parser("card", help="measure heo-mini and write card.json")
     card.add_argument("--lemat", type=Path, help="folder of LeMat-like parquet files with real rows (ids heo-*)")
-    for command in (sample, training, card):
+    replay = commands.add_parser("replay", help="write cells for a finetuning to replay")
+    for command in (sample, training, card, replay):
         command.add_argument("--teacher", type=Path, required=True, help="folder of the teacher's *.extxyz files")
         command.add_argument("--out", type=Path, required=True)
-    for command in (training, card):
+    for command in (training, card, replay):
         command.add_argument("--sample", type=Path, required=True, help="folder that `sample` wrote")
+    for command in (training, card):
         command.add_argument("--work", type=Path, required=True, help="folder for the training run")
     return parser.parse_args(argv)
 
@@ -672,6 +699,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     if args.command == "sample":
         print(json.dumps(make_sample(args.teacher, args.out, args.seed), indent=1))
+    elif args.command == "replay":
+        print(make_replay(args.teacher, args.sample, args.out))
     elif args.command == "card":
         print(json.dumps(make_card(args.teacher, args.sample, args.work, args.out, args.lemat)["errors"], indent=1))
     elif args.refit_e0s:

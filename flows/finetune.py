@@ -72,8 +72,8 @@ def train(params: FinetuneParams, foundation_id: int) -> int:
 
 
 def _find_replayed(params: FinetuneParams, get: Any) -> Dataset | None:
-    """Return the dataset whose structures are replayed; None where it is the training split, or nothing is replayed."""
-    uses_dataset = params.strategy == "replay" and params.replay.structures != "train"
+    """Return the dataset whose structures are replayed; None where it is another source, or nothing is replayed."""
+    uses_dataset = params.strategy == "replay" and params.replay.structures not in {"train", "foundation"}
     return get(params.replay.structures) if uses_dataset else None
 
 

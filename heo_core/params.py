@@ -310,7 +310,7 @@ _FINETUNING: dict[str, Any] = {
     "max_num_epochs": 6,
     "batch_size": 4,
     "loss": "universal",
-    "energy_weight": 1.0,
+    "energy_weight": 10.0,
     "forces_weight": 10.0,
     "ema": True,
     "ema_decay": 0.99,
@@ -326,6 +326,7 @@ STRATEGIES: dict[Strategy, dict[str, Any]] = {
         "lr_final_fraction": 1.0,
         "max_num_epochs": 10,
         "batch_size": 5,
+        "energy_weight": 1.0,
         "dtype": "float64",
     },
     "freeze": _FINETUNING,
@@ -348,15 +349,17 @@ class ReplayParams(Params):
     """Strategy replay: cells away from equilibrium, trained on beside the dataset, that keep a model from softening."""
 
     structures: str = Field(
-        "train",
+        "foundation",
         min_length=1,
-        description="what to replay: train (rattled and strained copies of the training split), or NAME or "
+        description="what to replay: foundation (cells that the foundation model was trained on, where it comes with "
+        "some, as heo-mini does; else as train), train (rattled and strained copies of the training split), or NAME or "
         "NAME@VERSION of a dataset, whose training split is taken as it is",
     )
     labels: Literal["anchored", "foundation", "own"] = Field(
         "anchored",
-        description="anchored: the foundation model's own, corrected by its error at the row that a copy was made "
-        "from; foundation: its own as they are (also where a dataset is replayed); own: the labels of that dataset",
+        description="of copies, anchored: the foundation model's own, corrected by its error at the row that a copy "
+        "was made from; foundation: its own as they are (also where a dataset is replayed); own: the labels of that "
+        "dataset. Cells that a foundation was trained on keep the labels that it was taught",
     )
     n_cells: PositiveInt | None = Field(
         None, description="how many cells to replay, at most; empty: as many as there are structures to train on"
@@ -428,7 +431,7 @@ class FinetuneParams(Params):
     )
     lr: PositiveFloat | None = Field(
         None,
-        description="learning rate; empty: 1e-4, or 2e-3 for a model file below 4 MB such as heo-mini, and 1e-2 from "
+        description="learning rate; empty: 1e-4, or 4e-3 for a model file below 4 MB such as heo-mini, and 1e-2 from "
         "scratch",
     )
     lr_final_fraction: PositiveFloat | None = Field(
@@ -471,7 +474,7 @@ class FinetuneParams(Params):
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
-        if self.replay.labels == "own" and self.replay.structures == "train":
+        if self.replay.labels == "own" and self.replay.structures in {"train", "foundation"}:
             msg = (
                 "replay.labels is own, which needs a dataset: copies of the training split have no labels of their own"
             )

@@ -15,7 +15,13 @@ from heo_core.artifacts import compute_sha256
 from heo_core.curation.rows import SOURCE_ORDER
 from heo_core.errors import InputError
 from heo_core.finetuning.e0s import average_e0s, estimate_e0s, write_with_e0s
-from heo_core.finetuning.replay import ReplayCell, label_cells, make_replay_cells
+from heo_core.finetuning.replay import (
+    ReplayCell,
+    label_cells,
+    load_taught_cells,
+    make_replay_cells,
+    shift_energies,
+)
 from heo_core.finetuning.strategy import compute_stress_weight, uses_two_heads
 from heo_core.finetuning.training_set import TrainingSet, to_labelled_atoms, write_extxyz
 from heo_core.models import Potential, describe, load_model
@@ -69,6 +75,7 @@ def prepare_training(
     train, replay = _to_cells(training_set.train, params), None
     if params.strategy == "replay":
         potential = load_model(_to_model_file(path, foundation), device=device, dtype=params.dtype or "float64")
+        params, replayable = _find_taught(training_set, replayable, params, foundation, e0s)
         cells, replay = _choose_replay(training_set, replayable, params, potential)
         if uses_two_heads(params):
             if len(cells) < 2:
@@ -111,6 +118,30 @@ def _to_cells(structures: Sequence[Structure], params: FinetuneParams) -> list[A
     return to_labelled_atoms(structures, stress_weight=params.stress_weight / run if run else 1.0)
 
 
+def _find_taught(
+    training_set: TrainingSet,
+    replayable: Sequence[Structure],
+    params: FinetuneParams,
+    foundation: ModelFile,
+    e0s: dict[str, float],
+) -> tuple[FinetuneParams, Sequence[Structure]]:
+    """Parameters and structures where the foundation's own cells are to be replayed: these, or copies if it has none.
+
+    The labels are on the scale of the foundation's E0s, and move with them. As many cells as there are structures to
+    train on, where the parameters name no number.
+    """
+    if params.replay.structures != "foundation":
+        return params, replayable
+    taught = load_taught_cells(foundation)
+    found: dict[str, Any] = {"structures": "train"}
+    if taught:
+        before = describe(foundation)["e0s"]
+        taught = shift_energies(taught, {element: e0s[element] - before[element] for element in before})
+        n_cells = params.replay.n_cells or len(training_set.train)
+        found = {"structures": "foundation", "labels": "own", "n_cells": n_cells}
+    return params.model_copy(update={"replay": params.replay.model_copy(update=found)}), taught
+
+
 def _choose_replay(
     training_set: TrainingSet, replayable: Sequence[Structure], params: FinetuneParams, potential: Potential
 ) -> tuple[list[Atoms], dict[str, Any]]:
@@ -120,7 +151,8 @@ def _choose_replay(
     # On the scale of the dataset's energies are those of its own rows, and the foundation's once its E0s fit them.
     if options.labels == "own":
         own = _take_own_labels(cells, potential, options.max_force_ev_per_ang)
-        groups = [(own, {s.functional for s in own} <= {s.functional for s in training_set.train})]
+        same_scale = {s.functional for s in own} <= {s.functional for s in training_set.train}
+        groups = [(own, params.E0s == "estimated" if options.structures == "foundation" else same_scale)]
     else:
         anchored = [cell for cell in cells if cell.row is not None and options.labels == "anchored"]
         others = [cell for cell in cells if cell.row is None or options.labels != "anchored"]

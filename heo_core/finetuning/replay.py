@@ -1,7 +1,11 @@
 """Replay: cells away from equilibrium that a finetuning sees beside its dataset, so that the model does not soften.
 
-Curated rows are relaxed end points: from them alone a model learns that forces are small. Copies of the same rows,
-rattled and strained and labelled by the foundation model itself, tell it what it knew already of larger ones.
+Curated rows are relaxed end points: from them alone a model learns that forces are small. Cells that the foundation
+model was trained on, with the labels that it was taught, keep up what it knows of larger ones; heo-mini comes with
+some.
+
+Of most foundations there are none at hand. Then copies of the curated rows, rattled and strained and labelled by the
+foundation itself, tell it what it knew already.
 
 Bare labels of the foundation contradict the dataset, though: the two disagree on where the minimum is, and the copies
 pull it back. So the labels of a copy are *anchored*: to what the foundation says of the copy is added what it gets
@@ -18,14 +22,16 @@ foundation's labels stand as they are. They hold the model elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heo_core.models import Potential
+from heo_core.assets import HEO_MINI_DIR
+from heo_core.curation.rows import iter_structures
+from heo_core.models import Potential, resolve_model
 from heo_core.params import ReplayParams
-from heo_core.records import Array, Prediction, Structure
+from heo_core.records import Array, ModelFile, Prediction, Structure
 from heo_core.structures.perturb import rattle, remove_labels, strain
 
 # A copy draws its rattle between this part of the largest one and all of it.
@@ -42,6 +48,24 @@ class ReplayCell:
     structure: Structure
     row: Structure | None = None
     displacement: Array | None = None
+
+
+def load_taught_cells(foundation: ModelFile) -> list[Structure]:
+    """Cells that the foundation was trained on, with the labels that it was taught; none where it comes without."""
+    import pyarrow.parquet as pq
+
+    if foundation.sha256 != resolve_model("heo-mini").sha256:
+        return []
+    return list(iter_structures(pq.read_table(HEO_MINI_DIR / "replay.parquet")))
+
+
+def shift_energies(structures: Sequence[Structure], e0_shifts: Mapping[str, float]) -> list[Structure]:
+    """Structures whose energies move with the energies of their atoms: e0_shifts is by how much (eV), by element."""
+    return [
+        replace(s, energy_ev=s.energy_ev + sum(e0_shifts[symbol] for symbol in s.species))
+        for s in structures
+        if s.energy_ev is not None
+    ]
 
 
 def make_replay_cells(

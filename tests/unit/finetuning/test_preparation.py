@@ -13,7 +13,13 @@ from test_finetuning import make_structures
 from heo_core.errors import InputError
 from heo_core.finetuning.e0s import average_e0s, estimate_e0s, write_with_e0s
 from heo_core.finetuning.preparation import prepare_training
-from heo_core.finetuning.replay import ReplayCell, label_cells, make_replay_cells
+from heo_core.finetuning.replay import (
+    ReplayCell,
+    label_cells,
+    load_taught_cells,
+    make_replay_cells,
+    shift_energies,
+)
 from heo_core.finetuning.training_set import make_training_set
 from heo_core.models import Potential, describe, inspect_file, load_model, resolve_model
 from heo_core.params import FinetuneParams, ReplayParams
@@ -73,7 +79,10 @@ def test_written_e0s_shift_energies_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_copies_to_replay_depend_on_the_seed_alone_and_stay_within_their_bounds() -> None:
-    structures, params = make_structures(3), ReplayParams(n_cells=7, rattle_ang=0.1, strain=0.03, shuffled_fraction=0)
+    structures, params = (
+        make_structures(3),
+        ReplayParams(structures="train", n_cells=7, rattle_ang=0.1, strain=0.03, shuffled_fraction=0),
+    )
     cells = make_replay_cells(structures, params, np.random.default_rng(5))
     again = make_replay_cells(structures, params, np.random.default_rng(5))
     assert [c.structure.content_hash for c in cells] == [c.structure.content_hash for c in again]
@@ -88,7 +97,7 @@ def test_copies_to_replay_depend_on_the_seed_alone_and_stay_within_their_bounds(
 
 
 def test_shuffled_copies_keep_their_oxygen_and_composition_and_have_no_row_to_be_anchored_to() -> None:
-    structures, params = make_structures(3), ReplayParams(n_cells=10, shuffled_fraction=0.4)
+    structures, params = make_structures(3), ReplayParams(structures="train", n_cells=10, shuffled_fraction=0.4)
     cells = make_replay_cells(structures, params, np.random.default_rng(1))
     shuffled = [cell for cell in cells if cell.row is None]
     assert len(shuffled) == 4
@@ -127,14 +136,14 @@ def test_replayed_cells_carry_the_foundations_own_labels_and_no_exploded_one(pot
 
 def test_an_anchored_copy_that_was_not_moved_has_the_labels_of_its_row(potential: Potential) -> None:
     row = make_structures(1)[0]
-    params = ReplayParams(n_cells=1, rattle_ang=0, strain=0, shuffled_fraction=0)
+    params = ReplayParams(structures="train", n_cells=1, rattle_ang=0, strain=0, shuffled_fraction=0)
     (labelled,) = label_cells(make_replay_cells([row], params, np.random.default_rng(0)), potential, params)
     assert labelled.energy_ev == pytest.approx(row.energy_ev)
     np.testing.assert_allclose(labelled.forces_ev_per_ang, row.forces_ev_per_ang, atol=1e-9)
 
 
 def test_anchored_forces_are_the_slope_of_anchored_energies(potential: Potential) -> None:
-    row, params = make_structures(1)[0], ReplayParams(n_cells=1, strain=0, shuffled_fraction=0)
+    row, params = make_structures(1)[0], ReplayParams(structures="train", n_cells=1, strain=0, shuffled_fraction=0)
     direction = np.random.default_rng(3).normal(size=row.positions.shape)
     step = 1e-4
 
@@ -148,7 +157,8 @@ def test_anchored_forces_are_the_slope_of_anchored_energies(potential: Potential
 
 
 def test_replayed_cells_stand_beside_the_dataset_on_one_energy_scale(tmp_path: Path) -> None:
-    foundation, params = resolve_model("heo-mini"), FinetuneParams(batch_size=2, replay=ReplayParams(n_cells=5))
+    foundation, replay = resolve_model("heo-mini"), ReplayParams(structures="train", n_cells=5)
+    params = FinetuneParams(batch_size=2, replay=replay)
     # The dataset's energies lie 1 eV/atom above the foundation's scale.
     structures = [replace(s, energy_ev=s.energy_ev + s.n_atoms) for s in make_structures(6)]
     training_set = make_training_set(structures, make_structures(2), foundation, params)
@@ -165,6 +175,46 @@ def test_replayed_cells_stand_beside_the_dataset_on_one_energy_scale(tmp_path: P
     (saved,) = load_model(inspect_file(preparation.foundation), device="cpu", dtype="float64").predict(structures[:1])
     assert saved.energy_ev == pytest.approx(structures[0].energy_ev, abs=1.5)
     assert describe(inspect_file(preparation.foundation))["e0s"] == pytest.approx(preparation.e0s, abs=1e-5)
+
+
+def test_heo_mini_replays_what_it_was_taught_and_the_energies_move_with_the_e0s(tmp_path: Path) -> None:
+    foundation, params = resolve_model("heo-mini"), FinetuneParams(batch_size=2)
+    structures = [replace(s, energy_ev=s.energy_ev + s.n_atoms) for s in make_structures(6)]
+    training_set = make_training_set(structures, make_structures(2), foundation, params)
+    preparation = prepare_training(training_set, [], params, foundation=foundation, folder=tmp_path, device="cpu")
+    assert preparation.replay == {
+        "structures": "foundation",
+        "labels": "own",
+        "n_cells": 6,
+        "n_left_out": 0,
+        "n_with_energies": 6,
+    }
+    before, taught = describe(foundation)["e0s"], {s.immutable_id: s for s in load_taught_cells(foundation)}
+    for frame in ase.io.read(tmp_path / "train.extxyz", index="6:"):
+        cell = taught[frame.info["immutable_id"]]
+        shift = sum(preparation.e0s[symbol] - before[symbol] for symbol in cell.species)
+        assert frame.info["REF_energy"] == pytest.approx(cell.energy_ev + shift, abs=1e-5)
+        np.testing.assert_allclose(frame.arrays["REF_forces"], cell.forces_ev_per_ang, atol=1e-8)
+
+
+def test_a_shift_counts_every_atom() -> None:
+    (structure,) = make_structures(1)
+    (shifted,) = shift_energies([structure], {"Mg": 1.0, "Ni": 1.0, "Cu": 1.0, "Co": 1.0, "Zn": 1.0, "O": -0.25})
+    assert shifted.energy_ev == pytest.approx(structure.energy_ev + 4 * 1.0 - 4 * 0.25)
+
+
+def test_a_foundation_that_comes_without_cells_replays_copies_of_the_dataset(tmp_path: Path) -> None:
+    bundled = resolve_model("heo-mini")
+    write_with_e0s(bundled, describe(bundled)["e0s"] | {"Mg": -1.0}, tmp_path / "other.model")
+    foundation, params = inspect_file(tmp_path / "other.model"), FinetuneParams(batch_size=2)
+    training_set = make_training_set(make_structures(3), make_structures(2), foundation, params)
+    preparation = prepare_training(training_set, [], params, foundation=foundation, folder=tmp_path, device="cpu")
+    assert preparation.replay is not None
+    assert {key: preparation.replay[key] for key in ("structures", "labels", "n_cells")} == {
+        "structures": "train",
+        "labels": "anchored",
+        "n_cells": 3,
+    }
 
 
 def test_a_second_preparation_takes_what_the_first_has_written(tmp_path: Path) -> None:
