@@ -12,7 +12,9 @@ import pytest
 from ase import Atoms
 from typer.testing import CliRunner
 
-from db.engine import get_engine
+from db.engine import get_engine, session_scope
+from db.models import get_registered_model
+from db.reports import load_report_data
 from heo_core.errors import InputError
 from heo_core.evaluation.reference_sets import load_reference_set
 from heo_core.params import (
@@ -146,6 +148,19 @@ def test_two_families_run_through_every_kind_and_what_cannot_be_compared_is_said
     assert deviations["heo-mini@1"] < 1e-4 < deviations["chgnet-0.3.0@1"] < 0.1
     kept = query(database_url, "select symmetry_kept_1e2, rmsd_normalized from relaxation where case_index = 0")
     assert [symmetry for symmetry, rmsd in kept if rmsd is not None] == [True, True]
+
+    with session_scope(database_url) as session:
+        data = load_report_data(
+            session, [get_registered_model(session, name).id for name in ("heo-mini", "chgnet-0.3.0")]
+        )
+    labels = {"heo-mini@1", "chgnet-0.3.0@1"}
+    distances = data.physics_curves[data.physics_curves["subject"] == "Mg-O"]
+    assert set(distances["label"]) == labels
+    assert distances["x"].agg(["min", "max"]).tolist() == [0.6, 3.0]
+    assert set(data.physics_checks["label"]) == labels
+    starts = data.relaxed_cells["label"].isna()
+    assert starts.sum() == 4  # two of a rattled cell, two substituted ones
+    assert set(data.relaxed_cells.loc[~starts, "label"]) == labels
 
 
 def test_an_evaluation_that_is_run_again_keeps_its_numbers_until_the_new_ones_are_complete(

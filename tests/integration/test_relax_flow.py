@@ -12,7 +12,9 @@ from ase.build import bulk
 from ase.io import read, write
 from typer.testing import CliRunner
 
-from db.engine import get_engine
+from db.engine import get_engine, session_scope
+from db.models import get_registered_model
+from db.reports import load_report_data
 from deploy.services import down
 from flows.settings import load_settings
 from heo_core.assets import HEO_MINI_DIR
@@ -89,6 +91,17 @@ def test_structures_of_files_are_relaxed_once_and_written_with_every_state(
     }
     assert relax(params) == again
     assert query(database_url, rows) == resumed
+
+    with session_scope(database_url) as session:
+        data = load_report_data(session, [get_registered_model(session, "heo-mini").id])
+    assert data.relaxations.empty
+    assert data.own_relaxations["case_id"].tolist() == ["cells.extxyz#1", "cells.extxyz#2", "cells.extxyz#3"]
+    drawn = data.relaxed_cells.assign(label=data.relaxed_cells["label"].fillna("start"))
+    assert drawn.groupby("case_index")["label"].agg(list).to_dict() == {
+        0: ["start", "heo-mini@1"],
+        1: ["start", "heo-mini@1"],
+        2: ["start"],
+    }
 
 
 def test_a_composition_is_relaxed_by_the_command(home: Path, tmp_path: Path, database_url: str) -> None:
