@@ -9,13 +9,18 @@ from sqlalchemy import RowMapping, select
 from sqlalchemy.orm import Session
 
 from db.reports.sources import Evaluations
-from db.schema import Comparison, GroupMetric, Metric, ModelVersion
+from db.schema import BenchmarkCase, Comparison, GroupMetric, Metric, ModelVersion, Structure
 from db.versions import label
+
+# Kinds of benchmark that compare predictions with labels; the others relax structures or ask for physics.
+_LABELLED_KINDS = frozenset({"energy-forces", "off-equilibrium", "forgetting-holdout", "equation-of-state"})
 
 
 def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str, Any]]:
     """Return the benchmarks of these evaluations."""
     unique = {benchmark.id: benchmark for _, benchmark in evaluations}
+    labelled = [benchmark.id for benchmark in unique.values() if benchmark.kind in _LABELLED_KINDS]
+    functionals = _list_functionals(session, labelled)
     return [
         {
             "benchmark": label(benchmark),
@@ -25,11 +30,27 @@ def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str
             "reference": label(session.get_one(ModelVersion, benchmark.reference_id))
             if benchmark.reference_id
             else None,
+            "functionals": functionals.get(benchmark.id, []),
             "params": benchmark.params,
             "key": benchmark.key,
         }
         for benchmark in unique.values()
     ]
+
+
+def _list_functionals(session: Session, benchmark_ids: Sequence[int]) -> dict[int, list[str]]:
+    """Return the distinct names of the labels of each benchmark, by its id."""
+    query = (
+        select(BenchmarkCase.benchmark_id, Structure.functional)
+        .join(Structure, Structure.id == BenchmarkCase.structure_id)
+        .where(BenchmarkCase.benchmark_id.in_(benchmark_ids), Structure.functional.is_not(None))
+        .distinct()
+        .order_by(BenchmarkCase.benchmark_id, Structure.functional)
+    )
+    found: dict[int, list[str]] = {}
+    for benchmark_id, functional in session.execute(query):
+        found.setdefault(benchmark_id, []).append(functional)
+    return found
 
 
 def load_metrics(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:

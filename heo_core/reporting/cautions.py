@@ -230,17 +230,23 @@ def _find_leaks(data: ReportData) -> Iterator[Caution]:
 
 
 def _find_surrogate(data: ReportData) -> Iterator[Caution]:
-    if data.dataset is None or data.dataset.get("label_kind") != "surrogate":
-        return
-    functionals = join_words([str(name) for name in data.dataset.get("functionals") or []])
-    origin = f" ({functionals})" if functionals else ""
-    yield Caution(
-        "surrogate",
-        False,
-        "Surrogate labels, not DFT",
-        f"The reference energies and forces come from another machine-learning potential{origin}, not from DFT. Errors "
-        "here say how well the models follow that potential, not how well they follow nature.",
-    )
+    benchmarks, names = [], {}
+    for benchmark in data.benchmarks["benchmark"].astype(str):
+        surrogates = [name for name in data.list_functionals(benchmark) if "surrogate" in name.lower()]
+        if surrogates and not data.is_aside(benchmark):
+            benchmarks.append(benchmark)
+            names |= dict.fromkeys(surrogates)
+    source = "another machine-learning potential"
+    warning = "Errors {} say how well the models follow that potential, not how well they follow nature."
+    if data.dataset is not None and data.dataset.get("label_kind") == "surrogate":
+        functionals = join_words([str(name) for name in data.dataset.get("functionals") or []])
+        origin = f" ({functionals})" if functionals else ""
+        whose = f" That holds for {join_words(benchmarks)}." if benchmarks else ""
+        text = f"The reference energies and forces come from {source}{origin}, not from DFT.{whose} "
+        yield Caution("surrogate", False, "Surrogate labels, not DFT", text + warning.format("here"))
+    elif benchmarks:
+        text = f"The labels of {join_words(benchmarks)} come from {source} ({join_words(list(names))}), not from DFT. "
+        yield Caution("surrogate", False, "Surrogate labels in benchmarks", text + warning.format("there"))
 
 
 def _find_energy_scale(data: ReportData) -> Iterator[Caution]:

@@ -49,8 +49,15 @@ def _read_entries() -> dict[str, str]:
 
 def list_sources(data: ReportData) -> list[Source]:
     """Return what this report used, in the order of `SOURCES`."""
-    used = {"ase", "pymatgen", *_list_models(data), *_list_labels(data), *_list_methods(data)}
-    return [source for source in SOURCES if source.key in used]
+    labels = set(_list_labels(data))
+    used = {"ase", "pymatgen", *_list_models(data), *labels, *_list_methods(data)}
+    sources = [source for source in SOURCES if source.key in used]
+    # Of a page without its labels it stands behind heo-mini alone.
+    taught = "SevenNet 7net-0, whose labels heo-mini was trained on"
+    return [
+        source._replace(what=taught) if source.key == "sevennet" and "sevennet" not in labels else source
+        for source in sources
+    ]
 
 
 def _list_models(data: ReportData) -> Iterator[str]:
@@ -75,6 +82,7 @@ def _list_models(data: ReportData) -> Iterator[str]:
 def _list_labels(data: ReportData) -> Iterator[str]:
     dataset = data.dataset or {}
     parts = (dataset.get("source_uri"), dataset.get("citation"), *(dataset.get("functionals") or []))
+    parts += tuple(name for benchmark in data.benchmarks["benchmark"] for name in data.list_functionals(str(benchmark)))
     about = " ".join(as_text(part) or "" for part in parts).lower()
     if "sevennet" in about or "7net" in about:
         yield "sevennet"

@@ -103,7 +103,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "lr",
         "seconds",
     ),
-    "benchmarks": ("benchmark", "kind", "version", "n_cases", "reference", "params", "key"),
+    "benchmarks": ("benchmark", "kind", "version", "n_cases", "reference", "functionals", "params", "key"),
     "evaluations": ("label", "benchmark", "device", "dtype", "wall_s"),
     "metrics": ("label", "benchmark", "kind", "name", "value", "unit", "n", "ci_low", "ci_high"),
     "group_metrics": ("label", "benchmark", "kind", "grouping", "group_name", "name", "value", "unit", "n"),
@@ -211,6 +211,8 @@ class ReportData:
     epochs: epoch 0 is the foundation model before training.
     trials: every training of the sweeps that a model here came from, the model's own too; label is that of its model,
     or SWEEP trial NUMBER where it made none; errors are those of its best epoch. trial_epochs: as epochs, of trials.
+    benchmarks: functionals are the names of the labels that predictions are compared with, a list; empty where they are
+    compared with none.
     group_metrics: grouping is "element", "source" or "n_elements".
     comparisons: value is candidate minus baseline on paired structures.
     force_components: a seeded subsample.
@@ -295,6 +297,12 @@ class ReportData:
         """Whether a benchmark is left to the section on training: see `benchmarks_of_kind`."""
         kinds = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, "kind"]
         return len(kinds) > 0 and benchmark not in self.benchmarks_of_kind(str(kinds.iloc[0]))
+
+    def list_functionals(self, benchmark: str) -> list[str]:
+        """Return the names of the labels of a benchmark; none where it has no labels, or nobody said."""
+        found = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, "functionals"]
+        names = found.iloc[0] if len(found) else None
+        return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
     def find_metric(self, label: str, benchmark: str, name: str) -> float | None:
         """Value of one metric; None when it is missing or not a number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heo_core.reporting.data import ReportData, as_number
+from heo_core.reporting.wording import join_words
 
 KIND_TITLES = {
     "energy-forces": "Energies and forces",
@@ -27,10 +28,12 @@ KIND_SECTIONS = {
 
 
 def describe_benchmark(data: ReportData, benchmark: str) -> str:
-    """Return the name of a benchmark with its number of structures."""
+    """Return the name of a benchmark with its number of structures and the name of its labels."""
     rows = data.benchmarks[data.benchmarks["benchmark"] == benchmark]
     n = as_number(rows["n_cases"].iloc[0]) if len(rows) else None
-    return benchmark if n is None else f"{benchmark} · {n:,.0f} structures"
+    functionals = join_words(data.list_functionals(benchmark))
+    size = "" if n is None else f" · {n:,.0f} structures"
+    return f"{benchmark}{size}{f' · labels: {functionals}' if functionals else ''}"
 
 
 def describe_kind(data: ReportData, kind: str) -> str:

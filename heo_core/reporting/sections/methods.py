@@ -34,6 +34,7 @@ def build_methods(data: ReportData) -> Section:
     for row in data.benchmarks.to_dict("records"):
         about = [("kind", str(row["kind"])), ("version", str(row["version"])), ("structures", str(row["n_cases"]))]
         about.append(("reference", as_text(row["reference"]) or "none"))
+        about.append(("labels", ", ".join(data.list_functionals(str(row["benchmark"]))) or "none"))
         about.append(("definition, SHA-256", as_text(row["key"]) or NONE))
         about += _list_evaluations(data, str(row["benchmark"]))
         blocks.append(Facts(f"Benchmark {row['benchmark']}", about + flatten(row["params"]), folded=True))

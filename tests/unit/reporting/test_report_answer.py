@@ -11,6 +11,7 @@ from heo_core.reporting.answer import compute_headline, compute_statements
 from heo_core.reporting.cautions import compute_cautions
 from heo_core.reporting.comparison import find_change
 from heo_core.reporting.data import ReportData, make_frame
+from heo_core.reporting.sections.benchmark_titles import describe_benchmark
 
 
 def make_comparison(before, after, low, high, name="forces_rmse_ev_per_ang", n=36):
@@ -192,6 +193,20 @@ def test_surrogate_labels_and_few_structures_are_told(report):
 def test_dft_labels_raise_no_warning(report):
     data = replace(report, dataset={**report.dataset, "label_kind": "dft"})
     assert "surrogate" not in find_codes(data)
+
+
+def test_surrogate_labels_of_benchmarks_are_told_where_the_training_labels_are_dft(report):
+    name = "7net-0 (surrogate, not DFT)"
+    functionals = [["pbe"], [], [name]]
+    data = replace(
+        report,
+        dataset={**report.dataset, "label_kind": "dft"},
+        benchmarks=report.benchmarks.assign(functionals=functionals),
+    )
+    (caution,) = [caution for caution in compute_cautions(data) if caution.code == "surrogate"]
+    assert f"The labels of {SUBSTITUTION} come from another machine-learning potential ({name})" in caution.text
+    assert describe_benchmark(data, SUBSTITUTION).endswith(f"8 structures · labels: {name}")
+    assert describe_benchmark(data, EF).endswith("36 structures · labels: pbe")
 
 
 def test_shared_formulas_are_a_leak(report):

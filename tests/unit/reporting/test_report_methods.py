@@ -67,3 +67,13 @@ def test_the_source_of_the_labels_is_cited(report, change, key):
     assert key in keys
     assert {"mace", "chgnet", "torch_sim", "ase", "pymatgen", "threedmol"} <= set(keys)
     assert "umap" not in keys
+
+
+def test_who_made_the_labels_is_told_from_who_taught_heo_mini(report):
+    dft = {**report.dataset, "functionals": ["pbe"], "source_uri": "mine.parquet", "citation": "mine"}
+    data = replace(report, dataset=dft)
+    (taught,) = [source.what for source in list_sources(data) if source.key == "sevennet"]
+    assert taught == "SevenNet 7net-0, whose labels heo-mini was trained on"
+    benchmarks = report.benchmarks.assign(functionals=[["7net-0 (surrogate, not DFT)"]] * len(report.benchmarks))
+    (made,) = [s.what for s in list_sources(replace(data, benchmarks=benchmarks)) if s.key == "sevennet"]
+    assert made == "SevenNet 7net-0, which made the surrogate labels"
