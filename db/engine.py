@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 
 from sqlalchemy import Engine, create_engine, text
@@ -32,16 +32,19 @@ def session_scope(url: str) -> Iterator[Session]:
             session.commit()
         except OperationalError as exc:
             session.rollback()
-            if not _is_unreachable(exc):
-                raise
-            place = make_url(url)
-            reason = str(exc.orig).strip().splitlines()[0] if exc.orig else "no reason given"
-            raise ServiceError(
-                f"database {place.database} at {place.host}:{place.port or 5432} cannot be used: {reason}"
-            ) from exc
+            raise _explain(url, exc) from exc
         except BaseException:
             session.rollback()
             raise
+
+
+def _explain(url: str, exc: OperationalError) -> Exception:
+    """Return what to raise: a ServiceError if the connection is what failed, else the error as it is."""
+    if not _is_unreachable(exc):
+        return exc
+    place = make_url(url)
+    reason = str(exc.orig).strip().splitlines()[0] if exc.orig else "no reason given"
+    return ServiceError(f"database {place.database} at {place.host}:{place.port or 5432} cannot be used: {reason}")
 
 
 def _is_unreachable(exc: OperationalError) -> bool:
@@ -55,17 +58,23 @@ def exclusive(url: str, key: str, on_wait: Callable[[], None] | None = None) -> 
     """Hold the database-wide lock named key; if another process holds it, call on_wait and wait for it.
 
     Yields whether it had to wait. Postgres frees the lock when the holder's connection ends: a killed process blocks
-    nobody.
+    nobody. ServiceError if the database cannot be reached.
     """
-    with get_engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        name = {"key": key}
-        free = connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:key, 0))"), name)
-        if not free:
-            if on_wait is not None:
-                on_wait()
-            connection.execute(text("select pg_advisory_lock(hashtextextended(:key, 0))"), name)
+    name = {"key": key}
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(get_engine(url).connect())
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            free = connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:key, 0))"), name)
+            if not free:
+                if on_wait is not None:
+                    on_wait()
+                connection.execute(text("select pg_advisory_lock(hashtextextended(:key, 0))"), name)
+        except OperationalError as exc:
+            raise _explain(url, exc) from exc
         try:
             yield not free
         finally:
-            # Closing the connection would only give it back to the pool, with the lock.
-            connection.execute(text("select pg_advisory_unlock(hashtextextended(:key, 0))"), name)
+            # Closing the connection would only give it back to the pool, with the lock. One that is gone holds none.
+            with suppress(OperationalError):
+                connection.execute(text("select pg_advisory_unlock(hashtextextended(:key, 0))"), name)

@@ -38,13 +38,13 @@ def list_leftovers(session: Session, artifacts: ArtifactStore, work: Path, befor
     """
     stored = {file.uri: file for file in artifacts.list_files()}
     old = _find_old_trajectories(session, before)
-    # A plain path, as the first releases stored it, is a URI too.
-    named = {file.uri if "://" in file.uri else Path(file.uri).as_uri() for file in list_files(session)}
+    # By content, which is a name in the store: one that moved, or is reached by another path, is still named.
+    named = {file.sha256 for file in list_files(session)}
     found = [_describe(stored[uri], "trajectory of an old evaluation") for uri in sorted(old & set(stored))]
     found += [
         _describe(file, "no row names it")
         for uri, file in stored.items()
-        if uri not in named and file.written_at < before
+        if uri.rpartition("/")[2].partition(".")[0] not in named and file.written_at < before
     ]
     found += [leftover for leftover in _list_work(session, work) if leftover.written_at < before]
     return sorted(found, key=lambda leftover: -leftover.size_bytes)

@@ -40,7 +40,7 @@ def admit(*groups: Params) -> None:
 def count_starts(starts: int) -> None:
     """Refuse to start a run once more: HeoError after MAX_STARTS."""
     if starts > MAX_STARTS:
-        raise HeoError(f"the process of this run has died {starts - 1} times; it is not started again")
+        raise HeoError(f"this run was started {starts - 1} times and did not come to its end; it is not started again")
 
 
 def limit(**time: float) -> float | None:

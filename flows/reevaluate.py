@@ -7,12 +7,15 @@ however often it is asked for. What a run does is done once, too: an evaluation 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, task
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
 from prefect.logging import get_run_logger
@@ -24,6 +27,7 @@ from flows.admission import admit, limit
 from flows.benchmarks import compare_evaluations, evaluate_model
 from flows.report import show_report, write_report
 from flows.settings import load_settings
+from flows.trial_runs import RESTART_PATIENCE
 from flows.tries import AGAIN
 from heo_core.errors import EvaluationError, HeoError, InputError
 from heo_core.params import hash_json
@@ -39,15 +43,29 @@ def start_waiting() -> list[str]:
     """Return the models for which a run is there, started now or before."""
     with session_scope(load_settings().resolve_database_url()) as session:
         due = pending.list_due_models(session)
-    return [model for model, benchmark_ids in due.items() if _start(model, benchmark_ids)]
+    return [model for model, benchmark_ids in due.items() if is_under_way(model) or _start(model, benchmark_ids)]
+
+
+def is_under_way(model: str) -> bool:
+    """Whether a run for the model waits, works, or has just died and is about to be started again."""
+    name = FlowRunFilterName(any_=[_name_run(model)])
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=name))
+    states = [run.state for run in runs if run.state is not None]
+    soon = datetime.now(UTC) - RESTART_PATIENCE
+    return any(not state.is_final() or (state.is_crashed() and state.timestamp > soon) for state in states)
+
+
+def _name_run(model: str) -> str:
+    return f"reevaluate {model}"
 
 
 def _start(model: str, benchmark_ids: list[int]) -> bool:
     for number in range(1, MAX_RUNS + 1):
         run: Any = run_deployment(
             MODEL_DEPLOYMENT,
-            parameters={"model": model},
-            flow_run_name=f"reevaluate {model}",
+            parameters={"model": model, "benchmarks": benchmark_ids},
+            flow_run_name=_name_run(model),
             idempotency_key=f"reevaluate-{hash_json([model, benchmark_ids])[:32]}-{number}",
             timeout=0,
             as_subflow=False,
@@ -75,12 +93,12 @@ def reevaluate() -> list[str]:
 
 
 @task(name="find what waits", cache_policy=NO_CACHE, **AGAIN)
-def find_due(model: str) -> tuple[list[int], list[int]]:
-    """Return the ids of parent, if there is one, and model, and of the benchmarks that the model waits for."""
+def find_due(model: str) -> tuple[str, list[int], list[int]]:
+    """Return NAME-VERSION, the ids of parent, if there is one, and model, and of the benchmarks that it waits for."""
     with session_scope(load_settings().resolve_database_url()) as session:
         row = models.get_registered_model(session, model)
         model_ids = [row.id] if row.parent_id is None else [row.parent_id, row.id]
-        return model_ids, pending.list_due_benchmarks(session, row.id)
+        return label(row).replace("@", "-"), model_ids, pending.list_due_benchmarks(session, row.id)
 
 
 @task(name="notify", cache_policy=NO_CACHE)
@@ -112,20 +130,23 @@ def notify(report_id: int, model_ids: list[int], benchmark_ids: list[int]) -> No
 
 
 @flow(name="reevaluate-model", flow_run_name="reevaluate {model}", timeout_seconds=limit(days=2), description=__doc__)
-def reevaluate_model(model: str) -> list[int]:
+def reevaluate_model(model: str, benchmarks: list[int] = []) -> list[int]:  # noqa: B006  # Prefect's form shows it
     """Return the ids of the model's new evaluations; EvaluationError, after all of them, if one failed.
 
     Args:
         model: NAME@VERSION of a registered model; NAME means its newest version
+        benchmarks: ids of benchmarks, of which finished ones are found; none means those that the model waits for
 
     """
     admit()
-    model_ids, benchmark_ids = find_due(model)
+    name, model_ids, due = find_due(model)
+    # A run that died after the last number still owes the comparison, the report and the message.
+    benchmark_ids = benchmarks or due
     if not benchmark_ids:
         get_run_logger().info("%s waits for nothing", model)
         return []
     evaluation_ids = [evaluate_against_parent(model_ids, benchmark_id) for benchmark_id in benchmark_ids]
-    report_id = write_report(model.replace("@", "-"), model_ids)
+    report_id = write_report(name, model_ids)
     show_report(report_id)
     notify(report_id, model_ids, benchmark_ids)
     if None in evaluation_ids:

@@ -187,6 +187,8 @@ def _to_path(uri: str) -> Path:
 def _copy(path: Path, target: Path, sha256: str) -> None:
     """Copy a file of known hash, unless the target is that file; a target that was damaged is replaced."""
     if target.is_file() and compute_sha256(target) == sha256:
+        # Asked for again, it is as good as new: what is long unused may be cleaned away.
+        target.touch()
         return
     with _written(target) as partial:
         with path.open("rb") as original, partial.open("wb") as copy:

@@ -71,7 +71,7 @@ def up(
     home = resolved_home(settings)
     with services_lock(home):
         state = load_state(home)
-        if with_workers and (gpus is not None or not state.workers):
+        if with_workers and (gpus is not None or state.gpus is None):
             state.gpus = choose_gpus(gpus or AUTO, list_gpus())
         _check_before_start(settings, state)
         prefect_database = _start_databases(settings, state, say)

@@ -69,7 +69,7 @@ class ServicesState(BaseModel):
     server: ServerState = ServerState()
     reports: ReportServerState = ReportServerState()
     workers: dict[str, WorkerState] = {}
-    gpus: list[str] = []
+    gpus: list[str] | None = None
     definition: str | None = None
 
     def worker(self, key: str) -> WorkerState:

@@ -77,8 +77,9 @@ class Worker:
         return self.pool.threads or max(1, (os.cpu_count() or 1) // self.share)
 
 
-def list_workers(gpus: Sequence[str]) -> tuple[Worker, ...]:
+def list_workers(gpus: Sequence[str] | None) -> tuple[Worker, ...]:
     """Return the workers of a machine with these GPUs: one a pool, but one for each GPU where there are several."""
+    gpus = gpus or ()
     others = tuple(Worker(pool) for pool in POOLS if pool is not GPU_POOL)
     pinned = tuple(Worker(GPU_POOL, gpu, len(gpus)) for gpu in gpus)
     return (*others, *(pinned if len(pinned) > 1 else (Worker(GPU_POOL),)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from math import gcd
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,7 +70,10 @@ def reduce_formula(formula: str) -> str:
         amounts = Composition(whole).get_el_amt_dict()
     except (ValueError, LookupError) as exc:
         raise InputError(f"{formula!r} is no formula; example: MgCoNiCuZnO5") from exc
-    return "".join(f"{symbol}{int(n) if n > 1 else ''}" for symbol, n in sorted(amounts.items()))
+    counts = {symbol: round(amount) for symbol, amount in sorted(amounts.items())}
+    # pymatgen writes some in pairs, Na2O2 for NaO.
+    divisor = gcd(*counts.values())
+    return "".join(f"{symbol}{n // divisor if n > divisor else ''}" for symbol, n in counts.items())
 
 
 def _to_fractions(counts: ArrayLike) -> Array:

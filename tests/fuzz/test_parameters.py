@@ -33,6 +33,7 @@ def test_what_the_form_shows_at_first_is_admitted(name: str) -> None:
 
 
 @settings(
+    derandomize=True,
     max_examples=CASES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -275,3 +275,5 @@ def test_a_database_that_is_down_is_named_without_its_password() -> None:
     ):
         session.execute(select(1))
     assert "hidden" not in str(caught.value)
+    with pytest.raises(ServiceError, match=r"heo at 127\.0\.0\.1:1 cannot be used"), exclusive(url, "a lock"):
+        pass

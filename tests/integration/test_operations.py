@@ -19,7 +19,7 @@ from db.schema import Base, Evaluation, ModelVersion, Report
 from db.schema import Relaxation as RelaxationRow
 from deploy.services.backup import back_up, restore
 from flows.settings import Settings
-from heo_core.artifacts import compute_sha256
+from heo_core.artifacts import ArtifactStore, compute_sha256
 from heo_core.assets import SAMPLE_DIR
 from heo_core.curation import CuratedDataset, curate, open_source
 from heo_core.errors import InputError, ModelError
@@ -185,6 +185,18 @@ def test_what_is_old_and_what_no_row_names_can_go(session: Session, settings: Se
     assert not checkpoints.parent.exists()
     assert collect(1, remove=True) == {}
     assert check_files(session, artifacts).n_violations == 0
+
+
+def test_what_rows_name_stays_where_the_store_is_reached_by_another_path(
+    session: Session, settings: Settings, tmp_path: Path
+) -> None:
+    session.commit()
+    (tmp_path / "moved").symlink_to(Path(settings.artifacts.uri.removeprefix("file://")))
+    moved = ArtifactStore((tmp_path / "moved").as_uri(), settings.artifacts.cache)
+    assert moved.list_files()
+    before = datetime.now(UTC) + timedelta(days=1)
+    assert collect_leftovers(settings.resolve_database_url(), moved, settings.work, before, remove=True) == []
+    assert len(moved.list_files()) == 2
 
 
 def test_a_backup_comes_back_whole_in_a_fresh_place(

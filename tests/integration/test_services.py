@@ -133,6 +133,7 @@ def test_flows_are_deployed_and_pools_serve_any_number_of_workers(home):
         "relax",
         "report",
         "pipeline",
+        "housekeeping",
     }
     assert pools == {"cpu": None, "gpu": None}
     assert sorted(automation["name"] for automation in automations) == [

@@ -14,8 +14,10 @@ from heo_core.curation.composition import (
     compute_electronegativity_spread,
     compute_equimolarity_deviation,
     compute_radius_mismatch_percent,
+    reduce_formula,
 )
 from heo_core.elements import ELEMENT_GROUPS
+from heo_core.records import Structure
 
 FIVE = dict.fromkeys(("Mg", "Co", "Ni", "Cu", "Zn"), 0.2)
 
@@ -92,3 +94,9 @@ def test_the_module_itself_imports_no_element_data():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("formula", ["NaO", "Na2O2", "Na0.5O0.5"])
+def test_a_formula_is_reduced_as_that_of_a_structure_even_where_chemists_write_it_in_pairs(formula):
+    structure = Structure(5 * np.eye(3), np.zeros((4, 3)), ("Na", "Na", "O", "O"), "a", "own")
+    assert reduce_formula(formula) == structure.formula_reduced == "NaO"

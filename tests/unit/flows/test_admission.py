@@ -99,5 +99,5 @@ def test_a_run_of_ones_own_may_go_where_its_user_may_and_takes_its_time(monkeypa
 
 def test_a_run_that_kills_its_process_every_time_ends():
     count_starts(MAX_STARTS)
-    with pytest.raises(HeoError, match="has died 3 times"):
+    with pytest.raises(HeoError, match="was started 3 times"):
         count_starts(MAX_STARTS + 1)
