@@ -69,9 +69,18 @@ def load_group_metrics(session: Session, evaluations: Evaluations, labels: dict[
 
 
 def list_evaluations(evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
-    """Return where each evaluation ran and how long it took."""
+    """Return where each evaluation ran, how long it took, and what must be known of it."""
     about = _name_evaluations(evaluations, labels)
-    return [{**about[row.id], "device": row.device, "dtype": row.dtype, "wall_s": row.wall_s} for row, _ in evaluations]
+    return [
+        {
+            **about[row.id],
+            "device": row.device,
+            "dtype": row.dtype,
+            "wall_s": row.wall_s,
+            "cautions": list(row.cautions),
+        }
+        for row, _ in evaluations
+    ]
 
 
 def _name_rows(rows: Sequence[RowMapping], about: dict[int, dict[str, str]]) -> list[dict[str, Any]]:

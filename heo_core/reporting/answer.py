@@ -65,6 +65,17 @@ _QUESTIONS: dict[str, tuple[_Question, ...]] = {
 }
 
 
+# What is asked in place of a metric whose difference says nothing.
+_FAIR_INSTEAD = {
+    "energy_rmse_ev_per_atom": _Question(
+        "energy_offset_removed_rmse_ev_per_atom",
+        "energy error with the offset of its energy scale removed",
+        "lower",
+        "higher",
+    )
+}
+
+
 def compute_statements(data: ReportData) -> list[Statement]:
     """One statement for each benchmark, candidate and question, in the order of the page."""
     if data.baseline is None:
@@ -110,8 +121,14 @@ def _summarise(data: ReportData, candidate: str, statements: list[Statement]) ->
 
 
 def _compute_statement(data: ReportData, benchmark: str, kind: str, candidate: str, question: _Question) -> Statement:
-    title = get_quantity(question.metric).title
     change = find_change(data, benchmark, candidate, question.metric)
+    if change is not None and change.caution:
+        fair = _FAIR_INSTEAD.get(question.metric)
+        change_of_fair = None if fair is None else find_change(data, benchmark, candidate, fair.metric)
+        if fair is None or change_of_fair is None or change_of_fair.caution:
+            return _refuse_to_judge(data, benchmark, kind, candidate, question, change.caution)
+        question, change = fair, change_of_fair
+    title = get_quantity(question.metric).title
     if change is None:
         text = f"{name_model(data, candidate)}'s {question.subject} has no paired comparison with the baseline here."
         return Statement(benchmark, kind, candidate, question.metric, title, "missing", text)
@@ -133,6 +150,15 @@ def _compute_statement(data: ReportData, benchmark: str, kind: str, candidate: s
         ci_low=change.low,
         ci_high=change.high,
     )
+
+
+def _refuse_to_judge(
+    data: ReportData, benchmark: str, kind: str, candidate: str, question: _Question, caution: str
+) -> Statement:
+    """Say why a difference that is stored says nothing, without its number."""
+    title = get_quantity(question.metric).title
+    text = f"{name_model(data, candidate)}'s {question.subject} cannot be compared with the baseline's: {caution}."
+    return Statement(benchmark, kind, candidate, question.metric, title, "undecided", text)
 
 
 def _describe_change(change: Change, question: _Question) -> str:

@@ -51,6 +51,8 @@ def compute_cautions(data: ReportData) -> list[Caution]:
         _find_leaks,
         _find_surrogate,
         _find_energy_scale,
+        _find_two_scales,
+        _find_stored,
         _find_mixed_functionals,
         _find_end_points,
         _find_failures,
@@ -97,7 +99,7 @@ def list_marks(data: ReportData) -> list[tuple[str, list[str]]]:
 
 
 def list_warnings(value: Any) -> list[str]:
-    """Return the sentences that are stored with a model; none where a frame holds None or NaN."""
+    """Return the sentences that are stored with a model or an evaluation; none where a frame holds None or NaN."""
     return [str(text) for text in value] if isinstance(value, list | tuple) else []
 
 
@@ -265,6 +267,24 @@ def _find_energy_scale(data: ReportData) -> Iterator[Caution]:
                 "taken off. Model and labels count energies from different zeros; compare the error with the mean "
                 "removed.",
             )
+
+
+def _find_two_scales(data: ReportData) -> Iterator[Caution]:
+    """Differences that the database marks as saying nothing."""
+    for text in dict.fromkeys(filter(None, map(as_text, data.comparisons["caution"]))):
+        yield Caution("two-scales", False, "Energies on two scales", f"{text[:1].upper()}{text[1:]}.")
+
+
+def _find_stored(data: ReportData) -> Iterator[Caution]:
+    """Sentences stored with an evaluation when it ran, each once for all benchmarks that it was said of."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in data.evaluations.to_dict("records"):
+        label, benchmark = str(row["label"]), str(row["benchmark"])
+        for sentence in list_warnings(row["cautions"]):
+            found.setdefault((label, sentence.removeprefix(f"{label} on {benchmark}: ")), []).append(benchmark)
+    for (label, sentence), benchmarks in found.items():
+        text = f"{label} on {join_words(benchmarks)}: {sentence}."
+        yield Caution("evaluation", False, "Said of an evaluation", text)
 
 
 def _find_mixed_functionals(data: ReportData) -> Iterator[Caution]:

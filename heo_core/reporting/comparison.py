@@ -9,7 +9,7 @@ import pandas as pd
 
 from heo_core.evaluation.assessment import CHECKS, SOFT_SLOPE, SOFTER_BY, Outcome, judge
 from heo_core.records import Metric
-from heo_core.reporting.data import ReportData, as_number
+from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.quantities import Quantity, choose_decimals, format_number, get_difference_quantity
 
 Verdict = Literal["better", "caution", "worse", "undecided", "missing"]
@@ -20,6 +20,7 @@ class Change:
     """One paired difference in the units that people see.
 
     before and after: the two models' own values, None unless both are over the very structures that were paired.
+    caution: why the difference says nothing, whatever its interval; None where it does.
     """
 
     quantity: Quantity
@@ -29,6 +30,7 @@ class Change:
     high: float | None
     before: float | None
     after: float | None
+    caution: str | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -44,8 +46,8 @@ class Change:
 
     @property
     def verdict(self) -> Verdict:
-        """Better or worse only when the interval excludes zero."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+        """Better or worse only when the interval excludes zero, and nothing speaks against the difference itself."""
+        if self.caution or self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
             return "undecided"
         return "better" if self.improved else "worse"
 
@@ -86,7 +88,7 @@ def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -
             after,
         )
     ]
-    return Change(quantity, value * quantity.factor, n, *scaled)
+    return Change(quantity, value * quantity.factor, n, *scaled, as_text(row["caution"]))
 
 
 def _find_level(data: ReportData, label: str, benchmark: str, metric: str, n: int) -> float | None:

@@ -104,7 +104,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "seconds",
     ),
     "benchmarks": ("benchmark", "kind", "version", "n_cases", "reference", "functionals", "params", "key"),
-    "evaluations": ("label", "benchmark", "device", "dtype", "wall_s"),
+    "evaluations": ("label", "benchmark", "device", "dtype", "wall_s", "cautions"),
     "metrics": ("label", "benchmark", "kind", "name", "value", "unit", "n", "ci_low", "ci_high"),
     "group_metrics": ("label", "benchmark", "kind", "grouping", "group_name", "name", "value", "unit", "n"),
     "comparisons": (
@@ -118,6 +118,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "n",
         "ci_low",
         "ci_high",
+        "caution",
     ),
     "predictions": (
         "label",
@@ -214,7 +215,9 @@ class ReportData:
     benchmarks: functionals are the names of the labels that predictions are compared with, a list; empty where they are
     compared with none.
     group_metrics: grouping is "element", "source" or "n_elements".
-    comparisons: value is candidate minus baseline on paired structures.
+    evaluations: cautions are sentences on what must be known before the numbers are read, a list.
+    comparisons: value is candidate minus baseline on paired structures; caution: why it says nothing, None where it
+    does.
     force_components: a seeded subsample.
     sample_cells: structures of the dataset that are drawn; relaxed_cells: cases of relaxations that are drawn, before
     (label is None) and after under each model; both chosen by `heo_core.reporting.scenes`.

@@ -232,6 +232,52 @@ def test_a_constant_energy_shift_is_another_energy_scale(report):
     assert "energy-scale" in find_codes(replace(report, metrics=metrics), serious=True)
 
 
+TWO_SCALES = "energies of a (pbe-uncorrected) and b (mp2020-corrected) stand on two scales"
+
+
+def mark_two_scales(report, *more):
+    """The report, the raw energies of its models on two scales, their difference an 80 % gain beyond chance."""
+    comparisons = report.comparisons.copy()
+    chosen = comparisons["name"] == "energy_rmse_ev_per_atom"
+    comparisons.loc[chosen, ["value", "ci_low", "ci_high"]] = [-0.8, -0.9, -0.7]
+    comparisons["caution"] = comparisons["caution"].astype(object).mask(chosen, TWO_SCALES)
+    return replace(report, comparisons=pd.concat([comparisons, *more], ignore_index=True))
+
+
+def test_a_difference_that_is_marked_as_saying_nothing_is_never_told_as_better_or_worse(report):
+    data = mark_two_scales(report)
+    statement = get_statement(data, "energy_rmse_ev_per_atom")
+    assert statement.verdict == "undecided"
+    assert statement.text.endswith(f"cannot be compared with the baseline's: {TWO_SCALES}.")
+    assert statement.difference is None
+    assert [caution.text[1:] for caution in compute_cautions(data) if caution.code == "two-scales"] == [
+        f"{TWO_SCALES[1:]}."
+    ]
+    rising = data.comparisons.assign(value=0.8, ci_low=0.7, ci_high=0.9)
+    codes = [find_codes(replace(data, comparisons=rising.assign(caution=c))) for c in (TWO_SCALES, None)]
+    assert ["energies-worse" in found for found in codes] == [False, True]
+
+
+def test_energies_on_two_scales_are_compared_with_the_offset_removed(report):
+    name = "energy_offset_removed_rmse_ev_per_atom"
+    fair = report.comparisons[report.comparisons["name"] == "energy_rmse_ev_per_atom"]
+    data = mark_two_scales(report, fair.assign(name=name, value=-0.003, ci_low=-0.004, ci_high=-0.002))
+    statement = get_statement(data, name)
+    assert statement.verdict == "better"
+    assert statement.difference == pytest.approx(-3)
+    assert "energy error with the offset of its energy scale removed is 3.0 meV/atom lower" in statement.text
+    assert "energy_rmse_ev_per_atom" not in {s.metric for s in compute_statements(data)}
+
+
+def test_what_was_said_of_an_evaluation_is_a_warning_once(report):
+    said = [[f"{row.label} on {row.benchmark}: it computes in float32"] for row in report.evaluations.itertuples()]
+    cautions = compute_cautions(replace(report, evaluations=report.evaluations.assign(cautions=said)))
+    texts = [caution.text for caution in cautions if caution.code == "evaluation"]
+    assert texts == [
+        f"{label} on {EF}, {RATTLE} and {SUBSTITUTION}: it computes in float32." for label in (BASELINE, CANDIDATE)
+    ]
+
+
 def test_no_common_reference_is_told(report):
     relaxations = report.relaxations.assign(reference_energy_ev_per_atom=None)
     assert "no-reference" in find_codes(replace(report, relaxations=relaxations))
