@@ -29,7 +29,9 @@ from heo_core.reporting.figures.groups import plot_element_errors, plot_group_er
 from heo_core.reporting.figures.periodic_table import plot_periodic_table
 from heo_core.reporting.figures.physics import list_physics_curves, plot_physics_curve
 from heo_core.reporting.figures.relaxation import (
+    MAX_LINES,
     RATES,
+    choose_courses,
     compute_energy_differences,
     plot_convergence,
     plot_displacement,
@@ -43,8 +45,10 @@ from heo_core.reporting.figures.relaxation import (
 from heo_core.reporting.figures.training import plot_strategies, plot_training_curves, plot_trials
 
 __all__ = [
+    "MAX_LINES",
     "MAX_SCATTER_STRUCTURES",
     "RATES",
+    "choose_courses",
     "compute_energy_differences",
     "compute_energy_slopes",
     "count_outside_force_parity",

@@ -208,24 +208,29 @@ _ERRORS = {
 def plot_error_distribution(
     predictions: pd.DataFrame, styles: Styles, quantity: Literal["forces", "energy"]
 ) -> go.Figure:
-    """Share of structures with an error below x: further left is better, whatever a few outliers do to a mean."""
+    """Share of all structures with an error below x: further left is better, whatever a few outliers do to a mean.
+
+    One that failed never has a small error: the curve ends below 100 %.
+    """
     title, unit = _ERRORS[quantity]
     figure = make_figure(title, "Structures with a smaller error (%)")
     errors = _energy_errors(predictions).abs() if quantity == "energy" else predictions["forces_rmse_ev_per_ang"]
     drawn = with_numbers(predictions.assign(error=errors), "error")
+    n_all = predictions["label"].value_counts()
     for label, every in by_label(drawn):
-        rows = every.sort_values("error")
+        rows, n = every.sort_values("error"), int(n_all[label])
         kept = spread_places(len(rows), _MAX_STEPS)
         style = get_style(styles, label)
         figure.add_scatter(
             x=to_array(rows["error"], 1000)[kept],
-            y=(100 * (kept + 1) / len(rows)).astype(np.float32),
+            y=(100 * (kept + 1) / n).astype(np.float32),
             mode="lines",
             name=plain(label),
             line={"color": style.colour, "dash": style.dash, "width": 2.2, "shape": "hv"},
             customdata=hover_ids(rows.iloc[kept]),
             meta=describe_points(rows),
-            hovertemplate=f"{HOVER_ID}%{{x:.1f}} {unit}; %{{y:.0f}} % are not larger<extra>{plain(label)}</extra>",
+            hovertemplate=f"{HOVER_ID}%{{x:.1f}} {unit}; %{{y:.0f}} % of {n:,} are not larger"
+            f"<extra>{plain(label)}</extra>",
         )
     use_log_axis(figure.layout.xaxis, 1000 * drawn["error"])
     figure.update_yaxes(range=[0, 103])

@@ -65,7 +65,10 @@ def plot_convergence(relaxations: pd.DataFrame, styles: Styles) -> go.Figure:
 
 
 def plot_fmax_descent(relaxations: pd.DataFrame, styles: Styles, fmax: float | None = None) -> go.Figure:
-    """Largest force against force calls: thin lines are structures, thick ones their median; fmax: the limit, eV/Å."""
+    """Largest force against force calls: thin lines are structures, thick ones their median; fmax: the limit, eV/Å.
+
+    Rows as `choose_courses` has them.
+    """
     figure = make_figure("Force calls", "Largest force on an atom (meV/Å)")
     _add_courses(figure, relaxations, styles, _get_fmax_course, "%{y:.1f} meV/Å after %{x} force calls")
     if not figure.data:
@@ -80,7 +83,7 @@ def plot_fmax_descent(relaxations: pd.DataFrame, styles: Styles, fmax: float | N
 
 
 def plot_energy_descent(relaxations: pd.DataFrame, styles: Styles) -> go.Figure:
-    """Each model's own energy above its final one against force calls."""
+    """Each model's own energy above its final one against force calls, of rows as `choose_courses` has them."""
     figure = make_figure("Force calls", "Energy above the last (meV/atom)")
     _add_courses(figure, relaxations, styles, _get_energy_course, "%{y:.1f} meV/atom after %{x} force calls")
     return figure
@@ -95,17 +98,22 @@ def _get_energy_course(row: Any) -> Array:
     return np.asarray((energies - energies[-1]) / row.n_atoms * 1000, dtype=np.float32)
 
 
+def choose_courses(relaxations: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose course was recorded and came to a final state: a wreck's would pull lines and median."""
+    recorded = pd.Series([_has_course(row) for row in relaxations.itertuples()], index=relaxations.index, dtype=bool)
+    return with_numbers(relaxations[recorded], "fmax_ev_per_ang")
+
+
 def _add_courses(
     figure: go.Figure, relaxations: pd.DataFrame, styles: Styles, get_course: Callable[[Any], Array], numbers: str
 ) -> None:
     """Add the course of every structure, then each model's median on top of them all."""
     medians = []
-    for label, rows in by_label(relaxations):
-        recorded = [row for row in rows.itertuples() if _has_course(row)]
-        if recorded:
-            courses = [get_course(row) for row in recorded]
-            figure.add_traces(list(_make_thin_lines(label, styles, recorded, courses, numbers)))
-            medians.append(_make_median_line(label, styles, courses, numbers))
+    for label, rows in by_label(choose_courses(relaxations)):
+        recorded = list(rows.itertuples())
+        courses = [get_course(row) for row in recorded]
+        figure.add_traces(list(_make_thin_lines(label, styles, recorded, courses, numbers)))
+        medians.append(_make_median_line(label, styles, courses, numbers))
     figure.add_traces(medians)
 
 

@@ -47,8 +47,8 @@ def _make_energy_panels(rows: pd.DataFrame, styles: Mapping[str, ModelStyle], ke
         Panel(
             f"error-forces-{key}",
             "Distribution of the force error.",
-            "Each curve says how many structures have a smaller error: further left is better, and a few outliers "
-            "cannot hide the rest.",
+            "Each curve says how many of all structures have a smaller error: further left is better, and a few "
+            "outliers cannot hide the rest. A failed structure never has a small one: the curve ends below 100 %.",
             figures.plot_error_distribution(rows, styles, "forces"),
         ),
         Panel(

@@ -14,6 +14,7 @@ from heo_core.reporting.sections.before_after import make_before_after
 from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark, make_key
 from heo_core.reporting.sections.cells import make_count_cell, make_error_cell
 from heo_core.reporting.sections.own_relaxations import make_own_relaxations
+from heo_core.reporting.wording import count_nouns
 
 
 def build_relaxation(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
@@ -47,7 +48,7 @@ def _make_course_panels(
     data: ReportData, rows: pd.DataFrame, styles: Mapping[str, ModelStyle], benchmark: str
 ) -> list[Panel]:
     key = make_key(benchmark)
-    lines = "Thin lines are structures, the thick line is their median."
+    lines = _describe_lines(rows)
     fmax = _find_fmax(data, benchmark)
     limit = "" if fmax is None else f" Dotted: the limit, {fmax * 1000:g} meV/Å."
     panels = [
@@ -75,6 +76,17 @@ def _make_course_panels(
         caption = "With 95 % intervals (Wilson), which take structures as independent: a little too narrow."
         panels.insert(1, Panel(f"rates-{key}", "Convergence rate.", caption, figures.plot_rates(metrics, styles)))
     return panels
+
+
+def _describe_lines(rows: pd.DataFrame) -> str:
+    """Return what the lines of a course are, how many of them are drawn and how many relaxations are left out."""
+    drawn = figures.choose_courses(rows)
+    most = int(drawn.groupby("label").size().max()) if len(drawn) else 0
+    few = f" ({figures.MAX_LINES} of {most:,})" if most > figures.MAX_LINES else ""
+    n_wrecked = int(pd.to_numeric(rows["fmax_ev_per_ang"], errors="coerce").isna().sum())
+    without = f" Without {count_nouns(n_wrecked, 'relaxation')} that failed before a final state." if n_wrecked else ""
+    whose = "the median of all" if few else "their median"
+    return f"Thin lines are structures{few}, the thick line is {whose}.{without}"
 
 
 def _find_fmax(data: ReportData, benchmark: str) -> float | None:

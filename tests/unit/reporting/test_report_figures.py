@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic_report import BASELINE, CANDIDATE, RATTLE, SUBSTITUTION
 
 from heo_core.reporting import figures
+from heo_core.reporting.blocks import Panels
 from heo_core.reporting.data import make_frame
 from heo_core.reporting.elements import POSITIONS
 from heo_core.reporting.figures.canvas import MAX_POINTS, thin_out, use_log_axis
 from heo_core.reporting.palette import assign_styles, formula_markup, plain
+from heo_core.reporting.sections.relaxation import build_relaxation
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +166,15 @@ def test_error_distribution_ends_at_all_structures(report, styles):
         assert (np.diff(trace.x) >= 0).all()
 
 
+def test_error_distribution_counts_failed_structures_among_all():
+    rows = [{"label": "a", "immutable_id": str(i), "formula_reduced": "MgO"} for i in range(4)]
+    for row, error in zip(rows, (0.3, 0.1, 0.2, None), strict=True):
+        row |= {"forces_rmse_ev_per_ang": error, "failure": None if error else "no force"}
+    (trace,) = figures.plot_error_distribution(make_frame("predictions", rows), {}, "forces").data
+    np.testing.assert_allclose(trace.x, [100, 200, 300], rtol=1e-5)
+    assert trace.y.tolist() == [25, 50, 75]
+
+
 def test_success_curve_counts_failed_structures_as_not_converged(styles):
     rows = [
         {"label": "a", "converged": True, "force_calls": 10},
@@ -191,6 +204,7 @@ def test_median_course_keeps_the_last_value_of_a_finished_structure():
             "formula_reduced": "MgO",
             "case_id": str(i),
             "n_atoms": 1,
+            "fmax_ev_per_ang": c[-1],
             "energies_ev": c,
             "fmaxes_ev_per_ang": c,
         }
@@ -198,6 +212,32 @@ def test_median_course_keeps_the_last_value_of_a_finished_structure():
     ]
     figure = figures.plot_fmax_descent(make_frame("relaxations", rows), {})
     np.testing.assert_allclose(figure.data[-1].y, [400, 200, 100])
+
+
+@pytest.mark.parametrize("plot", [figures.plot_fmax_descent, figures.plot_energy_descent])
+def test_a_wrecked_relaxation_pulls_neither_lines_nor_median(rattled, styles, plot):
+    wreck = rattled.iloc[[0]].assign(
+        fmax_ev_per_ang=None, failure="a force is beyond 1e4 eV/Å", energies_ev=[[-1e9, 1e12]], case_id="wreck"
+    )
+    wreck["fmaxes_ev_per_ang"] = [[1e3, 1e9]]
+    with_wreck = plot(pd.concat([rattled, wreck], ignore_index=True), styles)
+    assert max(trace.y.max() for trace in with_wreck.data) < 1e6
+    for trace, expected in zip(with_wreck.data, plot(rattled, styles).data, strict=True):
+        np.testing.assert_array_equal(trace.y, expected.y)
+
+
+def test_a_caption_says_how_many_courses_are_drawn_and_left_out(report, rattled, styles):
+    one = rattled[rattled["label"] == BASELINE].iloc[[0]]
+    many = pd.concat([one.assign(case_index=i) for i in range(50)] + [one.assign(fmax_ev_per_ang=None)] * 2)
+    panels = [
+        panel
+        for block in build_relaxation(replace(report, relaxations=many), styles).blocks
+        if isinstance(block, Panels)
+        for panel in block.panels
+    ]
+    caption = next(panel.caption for panel in panels if panel.key.startswith("fmax-"))
+    assert caption.startswith("Thin lines are structures (40 of 50), the thick line is the median of all.")
+    assert "Without 2 relaxations that failed before a final state." in caption
 
 
 def test_energy_descent_ends_at_zero_per_atom(substituted, styles):
