@@ -14,7 +14,7 @@ from db import datasets
 from db.reports.dataset import load_cells, load_dataset, load_structures
 from db.reports.physics import load_physics_checks, load_physics_curves
 from db.reports.predictions import load_curve_points, load_predictions, load_volume_curves
-from db.reports.relaxations import find_own_jobs, load_relaxations, load_relaxed_cells
+from db.reports.relaxations import MAX_OWN, count_own, find_own_jobs, load_relaxations, load_relaxed_cells
 from db.reports.results import (
     list_evaluations,
     load_benchmarks,
@@ -40,7 +40,7 @@ def load_report_data(session: Session, model_ids: Sequence[int], benchmarks: Seq
     structures = make_frame("structures", [] if dataset_id is None else load_structures(session, dataset_id))
     relaxations = make_frame("relaxations", load_relaxations(session, evaluations, labels))
     jobs = find_own_jobs(session, model_ids)
-    own = make_frame("own_relaxations", load_relaxations(session, jobs, labels))
+    own = make_frame("own_relaxations", load_relaxations(session, jobs, labels, MAX_OWN))
     drawn = {str(name): choose_cases(rows) for frame in (relaxations, own) for name, rows in frame.groupby("benchmark")}
     predictions, components = load_predictions(session, choose_drawn(evaluations), labels)
     trials, trial_epochs = load_trials(session, model_ids, labels)
@@ -70,6 +70,7 @@ def load_report_data(session: Session, model_ids: Sequence[int], benchmarks: Seq
         relaxations=relaxations,
         relaxed_cells=make_frame("relaxed_cells", load_relaxed_cells(session, [*evaluations, *jobs], labels, drawn)),
         own_relaxations=own,
+        n_own_relaxations=count_own(session, model_ids),
         physics_checks=make_frame("physics_checks", load_physics_checks(session, evaluations, labels)),
         physics_curves=make_frame("physics_curves", load_physics_curves(session, evaluations, labels)),
         volume_curves=make_frame("volume_curves", load_volume_curves(session, evaluations, labels)),

@@ -5,28 +5,46 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from db.reports.sources import Evaluations, per_atom
 from db.schema import Benchmark, BenchmarkCase, Evaluation, Relaxation, Structure
 from db.versions import label
 
-# A page is no archive: older jobs are for a query.
-_MAX_OWN = 300
+# A page is no archive: older jobs, and the rest of a large one, are for a query.
+MAX_OWN = 300
 
 
-def load_relaxations(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
-    """Return every relaxation of these evaluations, in their order."""
-    return [
-        _make_row(labels[evaluation.model_version_id], benchmark, relaxation, case, start)
-        for evaluation, benchmark in evaluations
-        for relaxation, case, start in session.execute(_select(evaluation.id))
-    ]
+def load_relaxations(
+    session: Session, evaluations: Evaluations, labels: dict[int, str], most: int | None = None
+) -> list[dict[str, Any]]:
+    """Return the relaxations of these evaluations, in their order: every one, or the first so many."""
+    rows: list[dict[str, Any]] = []
+    for evaluation, benchmark in evaluations:
+        query = _select(evaluation.id).limit(None if most is None else most - len(rows))
+        model = labels[evaluation.model_version_id]
+        rows += [_make_row(model, benchmark, *found) for found in session.execute(query)]
+    return rows
+
+
+def count_own(session: Session, model_ids: Sequence[int]) -> int:
+    """Return how many relaxations of users' own structures with these models are stored."""
+    query = (
+        select(func.count())
+        .select_from(Relaxation)
+        .join(Evaluation, Evaluation.id == Relaxation.evaluation_id)
+        .join(Benchmark, Benchmark.id == Evaluation.benchmark_id)
+        .where(Evaluation.model_version_id.in_(model_ids), Evaluation.state == "completed", Benchmark.kind == "relax")
+    )
+    return session.scalar(query) or 0
 
 
 def find_own_jobs(session: Session, model_ids: Sequence[int]) -> Evaluations:
-    """Return what users relaxed of their own with these models, the newest first, about _MAX_OWN structures."""
+    """Return what users relaxed of their own with these models, the newest first, about MAX_OWN structures or one job.
+
+    A job may hold any number of structures: how many of them are read is for `load_relaxations`.
+    """
     query = (
         select(Evaluation, Benchmark)
         .join(Benchmark, Benchmark.id == Evaluation.benchmark_id)
@@ -37,7 +55,7 @@ def find_own_jobs(session: Session, model_ids: Sequence[int]) -> Evaluations:
     n_structures = 0
     for evaluation, benchmark in session.execute(query):
         n_structures += benchmark.n_cases
-        if jobs and n_structures > _MAX_OWN:
+        if jobs and n_structures > MAX_OWN:
             break
         jobs.append((evaluation, benchmark))
     return jobs

@@ -221,7 +221,8 @@ class ReportData:
     force_components: a seeded subsample.
     sample_cells: structures of the dataset that are drawn; relaxed_cells: cases of relaxations that are drawn, before
     (label is None) and after under each model; both chosen by `heo_core.reporting.scenes`.
-    own_relaxations: as relaxations, of structures of a user's own, whose benchmarks stand in no other frame.
+    own_relaxations: as relaxations, of structures of a user's own, whose benchmarks stand in no other frame;
+    n_own_relaxations: how many of them are stored, of which these may be the first.
     physics_curves: x is the volume per atom in Å³ for kind "volume-curve", the distance in Å for kind "repulsion".
     curve_points: one row a model and volume; volume_factor is over the reference's relaxed volume.
     ValueError when a frame lacks a column.
@@ -250,6 +251,7 @@ class ReportData:
     relaxations: pd.DataFrame = field(default_factory=lambda: make_frame("relaxations"))
     relaxed_cells: pd.DataFrame = field(default_factory=lambda: make_frame("relaxed_cells"))
     own_relaxations: pd.DataFrame = field(default_factory=lambda: make_frame("own_relaxations"))
+    n_own_relaxations: int = 0
     physics_checks: pd.DataFrame = field(default_factory=lambda: make_frame("physics_checks"))
     physics_curves: pd.DataFrame = field(default_factory=lambda: make_frame("physics_curves"))
     volume_curves: pd.DataFrame = field(default_factory=lambda: make_frame("volume_curves"))

@@ -11,13 +11,17 @@ from heo_core.reporting.quantities import format_number
 from heo_core.reporting.sections.before_after import make_before_after
 from heo_core.reporting.sections.cells import NONE, make_count_cell, make_error_cell
 
+_LISTED = 300
+
 
 def make_own_relaxations(data: ReportData, styles: Mapping[str, ModelStyle]) -> Iterator[Block]:
     """Yield what users relaxed with these models, the newest job first; nothing where there is none."""
-    rows = data.own_relaxations
+    rows, n_all = data.own_relaxations.head(_LISTED), max(len(data.own_relaxations), data.n_own_relaxations)
     if rows.empty:
         return
     caption = "Results of heo relax with these models, the newest first. They compare nothing and count nowhere else."
+    if n_all > len(rows):
+        caption += f" These are {len(rows):,} of {n_all:,}; the others are in the database."
     yield Heading("Structures of your own", caption)
     columns = [
         Column("Structure", numeric=False),

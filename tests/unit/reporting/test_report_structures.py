@@ -93,6 +93,14 @@ def test_structures_of_ones_own_stand_in_a_table_and_in_no_benchmark(report):
     assert not list(make_own_relaxations(report, assign_styles(report.models)))
 
 
+def test_of_a_large_job_of_ones_own_the_first_structures_stand_and_the_number_of_all(report):
+    one = report.relaxations.iloc[[0]].assign(benchmark="relax@1", kind="relax")
+    data = replace(report, own_relaxations=one.loc[one.index.repeat(301)], n_own_relaxations=5000)
+    heading, table = make_own_relaxations(data, assign_styles(data.models))
+    assert len(table.rows) == 300
+    assert heading.text.endswith("These are 300 of 5,000; the others are in the database.")
+
+
 def test_a_dataset_without_cells_or_crystals_has_a_section_all_the_same(report):
     structures = report.structures.assign(entropy_sublattice_r=None, prototype=None, space_group_symbol=None)
     section = build_dataset(replace(report, structures=structures, sample_cells=report.sample_cells.iloc[:0]))
