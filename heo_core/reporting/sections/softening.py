@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from heo_core.evaluation.assessment import Outcome, describe_limit
@@ -82,6 +83,8 @@ def _make_check_row(candidate: str, outcome: Outcome, styles: Mapping[str, Model
         verdict = "beyond the limit"
     elif outcome.ci_low is None or outcome.ci_high is None:
         verdict = "not decided: no interval"
+    elif _is_past(outcome):
+        verdict = "beyond the limit, not decided"
     return Row(
         [
             Cell(candidate),
@@ -94,6 +97,12 @@ def _make_check_row(candidate: str, outcome: Outcome, styles: Mapping[str, Model
         ],
         colour=styles[candidate].colour,
     )
+
+
+def _is_past(outcome: Outcome) -> bool:
+    """Whether the values lie beyond the limit: they do so beyond chance when the interval lies there, too."""
+    sure = replace(outcome, ci_low=outcome.difference, ci_high=outcome.difference)
+    return sure.is_beyond
 
 
 def _make_outcome_cell(outcome: Outcome) -> Cell:

@@ -128,6 +128,22 @@ def test_a_child_beyond_the_limits_is_told_in_warnings_table_and_answer():
     assert "serious warnings" in compute_headline(data, compute_statements(data), compute_cautions(data))
 
 
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        ((0.10, 0.20, -0.01, 0.21), "beyond the limit, not decided"),
+        ((0.10, 0.20, 0.05, 0.15), "beyond the limit"),
+        ((0.10, 0.11, -0.01, 0.03), "within"),
+        ((0.10, 0.20, None, None), "not decided: no interval"),
+    ],
+)
+def test_a_limit_that_is_passed_but_not_decided_is_not_called_within(numbers, verdict):
+    data = make_assessed_report({(HOLDOUT, "forces_rmse_ev_per_ang"): numbers})
+    section = next(s for s in build_sections(data) if s.key == "softening")
+    table = next(block for block in section.blocks if getattr(block, "key", "") == "softening-checks")
+    assert [row.cells[-1].text for row in table.rows] == [verdict]
+
+
 def test_the_same_fault_is_told_once_although_it_is_stored_with_the_model_too():
     told = [c.text for c in compute_cautions(make_assessed_report()) if c.code == "softer"]
     stored = "Softer: " + told[0].removeprefix(f"{CANDIDATE}: ")
