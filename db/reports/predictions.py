@@ -59,26 +59,35 @@ def _sample_components(
     model: str, benchmark: str, found: Sequence[tuple[Prediction, Structure]]
 ) -> list[dict[str, Any]]:
     """At most _MAX_COMPONENTS force components, the same ones for every model that predicted the same structures."""
-    rows = [
-        {
-            "label": model,
-            "benchmark": benchmark,
-            "structure_id": structure.id,
-            "immutable_id": structure.immutable_id,
-            "formula_reduced": structure.formula_reduced,
-            "reference_ev_per_ang": reference,
-            "predicted_ev_per_ang": predicted,
-        }
+    both = [
+        (prediction, structure)
         for prediction, structure in found
         if prediction.forces_ev_per_ang is not None and structure.forces_ev_per_ang is not None
-        for reference, predicted in zip(
-            np.ravel(structure.forces_ev_per_ang), np.ravel(prediction.forces_ev_per_ang), strict=True
-        )
     ]
-    if len(rows) <= _MAX_COMPONENTS:
-        return rows
-    chosen = np.random.default_rng(0).choice(len(rows), _MAX_COMPONENTS, replace=False)
-    return [rows[i] for i in np.sort(chosen)]
+    # Which ones is drawn before any row is made: there may be millions.
+    starts = np.cumsum([0, *(3 * structure.n_atoms for _, structure in both)])
+    chosen = np.arange(starts[-1])
+    if len(chosen) > _MAX_COMPONENTS:
+        chosen = np.sort(np.random.default_rng(0).choice(len(chosen), _MAX_COMPONENTS, replace=False))
+    owners = np.searchsorted(starts, chosen, side="right") - 1
+    rows: list[dict[str, Any]] = []
+    for owner in np.unique(owners):
+        prediction, structure = both[owner]
+        places = chosen[owners == owner] - starts[owner]
+        forces = (np.ravel(of.forces_ev_per_ang)[places] for of in (structure, prediction))
+        rows += [
+            {
+                "label": model,
+                "benchmark": benchmark,
+                "structure_id": structure.id,
+                "immutable_id": structure.immutable_id,
+                "formula_reduced": structure.formula_reduced,
+                "reference_ev_per_ang": reference,
+                "predicted_ev_per_ang": predicted,
+            }
+            for reference, predicted in zip(*forces, strict=True)
+        ]
+    return rows
 
 
 def load_volume_curves(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:

@@ -86,21 +86,29 @@ def make_force_panels(data: ReportData, styles: Mapping[str, ModelStyle], benchm
     for label in dict.fromkeys(components["label"].astype(str)):
         slope = data.find_metric(label, benchmark, "forces_softening_slope")
         n_outside = figures.count_outside_force_parity(components, label)
-        outside = f" {n_outside:,} components lie outside the frame." if n_outside else ""
+        outside = f" {n_outside:,} of them lie outside the frame." if n_outside else ""
         soft = (
             "" if slope is None else " The solid line is the softening slope: flatter than the dotted one is too soft."
         )
-        n = int((components["label"] == label).sum())
         panels.append(
             Panel(
                 f"force-parity-{make_key(benchmark)}-{make_key(label)}",
                 f"Force parity of {label}.",
-                f"{n:,} force components.{soft}{outside}",
+                f"{_count_components(data, components, benchmark, label)}.{outside}{soft}",
                 figures.plot_force_parity(components, styles, label, slope),
                 height=380,
             )
         )
     return panels
+
+
+def _count_components(data: ReportData, components: pd.DataFrame, benchmark: str, label: str) -> str:
+    """Return "4,000 force components", or of how many they are a sample."""
+    n = int((components["label"] == label).sum())
+    rows = data.predictions[(data.predictions["benchmark"] == benchmark) & (data.predictions["label"] == label)]
+    known = pd.to_numeric(rows["forces_rmse_ev_per_ang"], errors="coerce").notna()
+    n_all = 3 * int(pd.to_numeric(rows.loc[known, "n_atoms"]).sum())
+    return f"A sample of {n:,} of {n_all:,} force components" if n_all > n else f"{n:,} force components"
 
 
 def _make_structure_table(rows: pd.DataFrame, benchmark: str) -> Table:

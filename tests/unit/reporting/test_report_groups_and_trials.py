@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_report import BASELINE, CANDIDATE
+from synthetic_report import BASELINE, CANDIDATE, EF
 
 from heo_core.reporting import figures
 from heo_core.reporting.blocks import Panels, Table
@@ -16,7 +16,7 @@ from heo_core.reporting.data import make_frame
 from heo_core.reporting.elements import POSITIONS
 from heo_core.reporting.palette import assign_styles
 from heo_core.reporting.sections import build_sections
-from heo_core.reporting.sections.energy_forces import build_energy_forces
+from heo_core.reporting.sections.energy_forces import build_energy_forces, make_force_panels
 from heo_core.reporting.sections.training import build_training
 
 FORCES = "forces_mae_ev_per_ang"
@@ -152,6 +152,15 @@ def test_a_structure_that_failed_comes_first_with_its_reason_and_points_lead_to_
     errors = [max(cell.order for cell in row.cells[3::2]) for row in rows[1:]]
     assert errors == sorted(errors, reverse=True)
     assert {row.structure for row in rows} == set(predictions["immutable_id"])
+
+
+def test_a_sample_of_force_components_is_called_one(report, styles):
+    rows = report.predictions.assign(n_atoms=[50] * len(report.predictions))
+    for n_components, caption in ((4000, "A sample of 4,000 of 5,400 force"), (5400, "5,400 force components.")):
+        components = report.force_components[report.force_components["label"] == CANDIDATE]
+        components = pd.concat([components] * 2).iloc[:n_components]
+        (panel,) = make_force_panels(replace(report, predictions=rows, force_components=components), styles, EF)
+        assert panel.caption.startswith(caption)
 
 
 def make_energies(n):
