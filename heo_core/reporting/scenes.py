@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
@@ -15,7 +13,7 @@ _N_PROTOTYPES = 5
 _N_MOVED, _N_UNFINISHED, _N_TYPICAL = 4, 4, 3
 _EXTREMES = (
     ("Most elements", "n_elements", False),
-    ("Highest configurational entropy", "entropy_pooled_r", False),
+    ("Highest configurational entropy", "entropy_sublattice_r", False),
     ("Largest reference force", "fmax_ev_per_ang", False),
     ("Smallest cell", "n_atoms", True),
     ("Largest cell drawn", "n_atoms", False),
@@ -74,9 +72,3 @@ def _measure(rows: pd.DataFrame) -> pd.Series:
         if len(sizes):
             return sizes
     return pd.Series(dtype=np.float64)
-
-
-def iterate_reasons(chosen: dict[int, str]) -> Iterator[tuple[str, list[int]]]:
-    """Ids by reason, in the order in which the reasons first appear."""
-    for reason in dict.fromkeys(chosen.values()):
-        yield reason, [key for key, why in chosen.items() if why == reason]

@@ -84,10 +84,12 @@ def plot_entropy(structures: pd.DataFrame, high_entropy_r: float = 1.5) -> go.Fi
     """Entropy per site of the most disordered cation sublattice; right of the line (R) oxides count as high-entropy."""
     entropies = with_numbers(structures, "entropy_sublattice_r")["entropy_sublattice_r"]
     last = max(float(entropies.max()) if len(entropies) else 0.0, high_entropy_r)
-    edges = np.arange(-0.05, last + 0.15, 0.1)
+    # Tenths, so that no bar lies on both sides of the line; a value on an edge belongs to the bar right of it.
+    edges = np.arange(np.floor(10 * last) + 2) / 10
     figure = _plot_histogram(structures, "entropy_sublattice_r", edges, "Configurational entropy (R per site)", "R")
     for trace in figure.data:
-        trace.hovertemplate = f"%{{y}} structures, %{{x:.1f}} R<extra>{trace.name}</extra>"
+        trace.customdata = [f"{low:.1f} to {low + 0.1:.1f} R" for low in edges[:-1]]
+        trace.hovertemplate = f"%{{y}} structures, %{{customdata}}<extra>{trace.name}</extra>"
     figure.add_vline(x=high_entropy_r, line={"color": INK, "width": 1, "dash": "dot"})
     return figure
 

@@ -56,6 +56,13 @@ def test_entropy_is_counted_once_a_structure_and_has_its_line(report):
     assert figure.layout.xaxis.title.text == "Configurational entropy (R per site)"
 
 
+def test_no_bar_of_the_entropy_stands_on_both_sides_of_its_line():
+    rows = [{"split": "test", "entropy_sublattice_r": value} for value in (1.49, 1.5, 1.55)]
+    (bars,) = figures.plot_entropy(make_frame("structures", rows)).data
+    assert {round(x, 2): n for x, n in zip(bars.x, bars.y, strict=True) if n} == {1.45: 1, 1.55: 2}
+    assert bars.customdata[-1] == "1.5 to 1.6 R"
+
+
 def test_the_most_frequent_names_and_all_others_hold_every_structure():
     structures = make_frame(
         "structures", [{"split": "train", "space_group_symbol": s} for s in ["P1"] * 3 + ["Pm", "R3"]]

@@ -14,7 +14,7 @@ from heo_core.reporting.viewer import Drawing, Viewer
 
 
 def list_structures(*rows):
-    known = {"n_atoms": 8, "n_elements": 5, "entropy_pooled_r": 1.0, "fmax_ev_per_ang": 0.1, "prototype": None}
+    known = {"n_atoms": 8, "n_elements": 5, "entropy_sublattice_r": 1.0, "fmax_ev_per_ang": 0.1, "prototype": None}
     return make_frame("structures", [{"structure_id": i, **known, **row} for i, row in enumerate(rows)])
 
 
@@ -28,7 +28,7 @@ def test_samples_are_one_of_each_crystal_then_the_extremes_and_none_twice():
         {"prototype": "spinel"},
         {"prototype": "spinel", "n_elements": 9},
         {"fmax_ev_per_ang": 3.0},
-        {"entropy_pooled_r": 1.6},
+        {"entropy_sublattice_r": 1.6},
     )
     chosen = choose_samples(structures)
     assert chosen[0] == "Typical spinel"
