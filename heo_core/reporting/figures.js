@@ -42,26 +42,43 @@
     return points;
   };
 
+  // What is the same of all points of a line (its structure), and the property that points are coloured by.
+  const describeTrace = (trace) => trace.meta?.about ?? {};
+  const colourOf = (trace, i) => {
+    const colour = trace.marker?.color;
+    const value = Array.isArray(colour) || ArrayBuffer.isView(colour) ? colour[i] : null;
+    return trace.meta.names ? trace.meta.names[value] : value;
+  };
+  const listColumns = (trace) => [
+    ...(trace.meta?.columns ?? []), ...Object.keys(describeTrace(trace)), ...(trace.meta?.colour ? [trace.meta.colour] : []),
+  ];
+  const findExtra = (trace, point, i, name) => {
+    const place = (trace.meta?.columns ?? []).indexOf(name);
+    if (place >= 0) return point[3 + place];
+    return name === trace.meta?.colour ? colourOf(trace, i) : describeTrace(trace)[name];
+  };
+
   // One row a point. Series that are marked as furniture (a diagonal, blank cells) have no hover and no row.
   const tabulate = (plot) => {
     const traces = plot._fullData.filter((trace) => trace.visible === true && trace.hoverinfo !== "skip");
-    const extra = [...new Set(traces.flatMap((trace) => trace.meta?.columns ?? []))];
-    const titleOf = (axis, name) => (axis?.visible === false ? null : toText(axis?.title?.text || name));
+    const extra = [...new Set(traces.flatMap(listColumns))];
+    // An axis without a title only spreads names, which stand in a column of their own.
+    const titleOf = (axis) => (axis?.visible === false || !axis?.title?.text ? null : toText(axis.title.text));
     const { xaxis, yaxis } = plot._fullLayout;
     const value = traces.find((trace) => trace.meta?.value)?.meta.value ?? null;
-    const names = [titleOf(xaxis, "x"), titleOf(yaxis, "y"), value];
+    const names = [titleOf(xaxis), titleOf(yaxis), value];
     const kept = [0, 1, 2].filter((place) => names[place] !== null);
-    const rows = traces.flatMap((trace) => listPoints(trace).map((point) => [
+    const rows = traces.flatMap((trace) => listPoints(trace).map((point, i) => [
       toText(trace.meta?.series ?? trace.name ?? ""),
       ...kept.map((place) => toCell(point[place])),
-      ...extra.map((name) => toCell(point[3 + (trace.meta?.columns ?? []).indexOf(name)] ?? null)),
+      ...extra.map((name) => toCell(findExtra(trace, point, i, name) ?? null)),
     ]));
-    return [["series", ...kept.map((place) => names[place]), ...extra], ...rows];
+    return [["series", ...kept.map((place) => names[place]), ...extra.map(toText)], ...rows];
   };
 
   const addTools = (plot) => {
     const name = plot.dataset.figure;
-    const title = plot.getAttribute("aria-label").split(".")[0];
+    const title = plot.closest("figure").querySelector("figcaption b").textContent.replace(/\.$/, "");
     const save = (format) => Plotly.downloadImage(plot, {
       format, filename: name, width: plot.clientWidth, height: plot.clientHeight, scale: format === "png" ? 3 : 1,
     });
@@ -77,7 +94,8 @@
   const show = (point) => {
     const meta = point.fullData.meta;
     if (!meta?.view) return;
-    const about = Object.fromEntries([point.customdata].flat().map((text, i) => [meta.columns[i], toText(text)]));
+    const told = meta.about ? Object.entries(meta.about) : [point.customdata].flat().map((text, i) => [meta.columns[i], text]);
+    const about = Object.fromEntries(told.map(([name, text]) => [name, toText(text)]));
     const query = `select * from ${meta.view} where immutable_id = '${about.id.replaceAll("'", "''")}';`;
     const row = [...document.querySelectorAll("tr[data-structure]")].find((found) => found.dataset.structure === about.id);
     card.querySelector("b").textContent = about.formula ?? "";

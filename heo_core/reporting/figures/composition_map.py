@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from heo_core.reporting.figures.canvas import (
     HOVER_ID,
     by_split,
+    describe_points,
     hover_ids,
     make_figure,
     spread_places,
@@ -49,11 +50,18 @@ def plot_map(structures: pd.DataFrame) -> go.Figure:
             showlegend=False,
             marker=_make_marker(split),
             customdata=hover_ids(rows),
+            meta=describe_points(rows),
             hovertemplate=f"{HOVER_ID}<extra>{plain(split)}</extra>",
         )
     for split, _ in splits:  # a legend that keeps its colours, whatever the points are coloured by
         figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=plain(split), legendgroup=plain(split), marker=_make_marker(split)
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=plain(split),
+            legendgroup=plain(split),
+            marker=_make_marker(split),
+            hoverinfo="skip",
         )
     bar = {"orientation": "h", "x": 0.5, "y": -0.12, "yanchor": "top", "len": 0.8, "thickness": 10, "outlinewidth": 0}
     bar["tickfont"] = {"size": 11}
@@ -88,6 +96,7 @@ def recolour_map(structures: pd.DataFrame, errors: Mapping[str, Mapping[Any, flo
         "marker.color": colours,
         "marker.coloraxis": [None] * len(splits),
         "marker.opacity": [1] * len(splits),
+        "meta": [describe_points(rows) for _, rows in splits],
         "hovertemplate": templates,
     }
     found: list[Recolouring] = [("Split", by_split_alone, {"coloraxis.showscale": False})]
@@ -125,6 +134,7 @@ def _colour_by_number(name: str, unit: str, values: pd.Series, splits: list[tupl
             "marker.coloraxis": ["coloraxis"] * len(splits),
             # A point without a number would be black.
             "marker.opacity": [[_FAINT if colour is None else 1 for colour in part] for part in colours],
+            "meta": [describe_points(rows) | {"colour": title} for _, rows in splits],
             "hovertemplate": templates,
         },
         {
@@ -154,6 +164,10 @@ def _colour_by_name(name: str, values: pd.Series, splits: list[tuple[str, pd.Dat
             "marker.color": [codes.loc[rows.index].tolist() for _, rows in splits],
             "marker.coloraxis": ["coloraxis"] * len(splits),
             "marker.opacity": [1] * len(splits),
+            "meta": [
+                describe_points(rows) | {"colour": plain(name), "names": [plain(label) for label in labels]}
+                for _, rows in splits
+            ],
             "hovertemplate": templates,
         },
         {

@@ -40,9 +40,11 @@ def plot_rejections(rejections: pd.DataFrame) -> go.Figure:
             text=[f"{count:,}" for count in counts],
             textposition="outside",
             cliponaxis=False,
+            customdata=[plain(rule) for rule in rows["rule"]],
+            meta={"series": "", "columns": ["rule"]},
             hovertemplate="%{y}: %{x} rows<extra></extra>",
         )
-    figure.update_yaxes(type="category", showgrid=False, title=None, ticks="")
+    figure.update_yaxes(type="category", showgrid=False, ticks="")
     figure.update_layout(margin={"r": 48, "t": 8}, bargap=0.35)
     return figure
 

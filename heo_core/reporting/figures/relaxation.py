@@ -16,6 +16,7 @@ from heo_core.reporting.figures.canvas import (
     Styles,
     add_points,
     by_label,
+    describe_points,
     hover_ids,
     make_figure,
     make_marker,
@@ -130,6 +131,10 @@ def _make_thin_lines(
             name=plain(label),
             showlegend=False,
             line={"color": colour, "width": 1},
+            meta={
+                "about": {"formula": formula_markup(row.formula_reduced), "id": plain(row.case_id)},
+                "view": "any_structure",
+            },
             hovertemplate=f"<b>{formula_markup(row.formula_reduced)}</b><br>{plain(row.case_id)}<br>{numbers}"
             f"<extra>{plain(label)}</extra>",
         )
@@ -147,6 +152,7 @@ def _make_median_line(label: str, styles: Styles, courses: Sequence[Array], numb
         legendgroup=plain(label),
         name=plain(label),
         line={"color": style.colour, "width": 2.6, "dash": style.dash},
+        meta={"series": f"{plain(label)}, median"},
         hovertemplate=f"median: {numbers}<extra>{plain(label)}</extra>",
     )
 
@@ -179,10 +185,11 @@ def plot_rates(metrics: pd.DataFrame, styles: Styles) -> go.Figure:
             name=plain(label),
             marker=make_marker(style, 9),
             customdata=[
-                [plain(RATES[name]), int(n), f"{a:.0f} to {b:.0f}" if np.isfinite(a) and np.isfinite(b) else "unknown"]
+                [plain(RATES[name]), int(n), *_describe_interval(a, b)]
                 for name, n, a, b in zip(found["name"], found["n"], low, high, strict=True)
             ],
-            hovertemplate="%{customdata[0]}: %{x:.0f} % of %{customdata[1]}, 95 % interval %{customdata[2]}"
+            meta={"columns": ["rate", "structures", "95 % low (%)", "95 % high (%)"]},
+            hovertemplate="%{customdata[0]}: %{x:.0f} % of %{customdata[1]}, 95 % interval %{customdata[4]}"
             f"<extra>{plain(label)}</extra>",
         )
     figure.update_xaxes(range=[-3, 103])
@@ -191,10 +198,16 @@ def plot_rates(metrics: pd.DataFrame, styles: Styles) -> go.Figure:
         ticktext=[RATES[name] for name in names],
         range=[len(names) - 0.4, -0.6],
         showgrid=False,
-        title=None,
         ticks="",
     )
     return figure
+
+
+def _describe_interval(low: float, high: float) -> tuple[float | None, float | None, str]:
+    """Return both ends, per cent, and the two in words; None where no interval is known."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return None, None, "unknown"
+    return round(float(low), 4), round(float(high), 4), f"{low:.0f} to {high:.0f}"
 
 
 def plot_rmsd_distribution(
@@ -214,6 +227,7 @@ def plot_rmsd_distribution(
             name=plain(label),
             line={"color": style.colour, "dash": style.dash, "width": 2.4, "shape": "hv"},
             customdata=hover_ids(known),
+            meta=describe_points(known),
             hovertemplate=f"{HOVER_ID}%{{x:.4f}}, %{{y:.0f}} % of {len(rows)} are as close"
             f"<extra>{plain(label)}</extra>",
         )
@@ -260,6 +274,7 @@ def _make_strip(
             mode="lines",
             line={"color": get_style(styles, label).colour, "width": 3},
             name="median",
+            meta={"series": f"{plain(label)}, median"},
             showlegend=False,
             hovertemplate=f"median {numbers}<extra>{plain(label)}</extra>",
         )

@@ -51,6 +51,7 @@ def make_own_relaxations(data: ReportData, styles: Mapping[str, ModelStyle]) -> 
                 Cell("converged" if is_done else as_text(row["failure"]) or "not converged"),
             ],
             colour=get_style(styles, str(row["label"])).colour,
+            structure=str(row["case_id"]),
         )
         for row, is_done in zip(rows.to_dict("records"), done, strict=True)
     ]

@@ -161,7 +161,8 @@ def _make_unfinished_table(rows: pd.DataFrame, benchmark: str) -> Table:
                 make_count_cell(row["force_calls"]),
                 make_error_cell(row["fmax_ev_per_ang"]),
                 Cell(as_text(row["failure"]) or "not converged within the force calls allowed"),
-            ]
+            ],
+            structure=str(row["case_id"]),
         )
         for row in rows[~done].head(200).to_dict("records")
     ]

@@ -90,7 +90,7 @@ def test_every_axis_of_the_page_has_a_unit_or_is_a_count_or_a_name(blocks):
     for panel in panels:
         for axis in (panel.figure.layout.xaxis, panel.figure.layout.yaxis):
             title = axis.title.text
-            if axis.visible is False or (title is None and (axis.type == "category" or axis.ticktext)):
+            if axis.visible is False or (not title and (axis.type == "category" or axis.ticktext)):
                 continue
             assert title in COUNTS_AND_NAMES or UNIT.search(str(title)), (panel.key, title)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from synthetic_report import CANDIDATE, EF
+from synthetic_report import CANDIDATE, EF, RATTLE
 
 from heo_core.reporting.page import render_page, write_page
+from heo_core.reporting.sections.benchmark_titles import make_key
 
 SHOTS = Path(__file__).parents[3] / "test-artifacts"
 PARITY = "energy-parity-energy-forces-sample.40.1-test"
@@ -21,13 +23,16 @@ def page(chromium, report, tmp_path_factory):
     page = context.new_page()
     page.set_default_timeout(120_000)
     page.said, page.asked = [], []
-    page.on("console", lambda message: page.said.append(message.text))
+    # A driver that draws on the processor complains of its own speed when a picture is read back.
+    page.on("console", lambda m: None if "GL Driver Message" in m.text else page.said.append(m.text))
     page.on("pageerror", lambda error: page.said.append(str(error)))
     page.on("request", lambda request: page.asked.append(request.url))
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-drawn]", state="attached")
     yield page
+    said = list(page.said)
     context.close()
+    assert said == []
 
 
 def save(page, click):
@@ -101,6 +106,51 @@ def test_a_figure_is_saved_as_data_and_as_a_picture(page, report):
     assert sorted(float(row[2]) for row in rows) == pytest.approx(predicted, rel=1e-6)
     picture = save(page, figure.get_by_role("button", name="SVG").click)
     assert Path(picture.path()).read_text(encoding="utf-8").startswith("<svg")
+
+
+def save_figure(page, key):
+    figure = page.locator("figure", has=page.locator(f'[data-figure="{key}"]'))
+    return read_csv(save(page, figure.get_by_role("button", name="CSV").click))
+
+
+def test_a_row_of_a_course_or_a_rate_says_what_it_is_of(page, report):
+    relaxed = report.relaxations[report.relaxations["benchmark"] == RATTLE]
+    header, rows = save_figure(page, f"fmax-{make_key(RATTLE)}")
+    assert header == ["series", "Force calls", "Largest force on an atom (meV/Å)", "formula", "id"]
+    assert {row[4] for row in rows} == {*relaxed["case_id"], ""}
+    assert {row[0] for row in rows if not row[4]} == {f"{label}, median" for label in relaxed["label"]}
+    header, rows = save_figure(page, f"rates-{make_key(RATTLE)}")
+    assert header == [
+        "series",
+        "Structures converged (%)",
+        "rate",
+        "structures",
+        "95 % low (%)",
+        "95 % high (%)",
+    ]
+    row = next(row for row in rows if row[:1] + row[2:3] == [CANDIDATE, "in the end"])
+    assert [float(text) for text in row[1:2] + row[3:]] == pytest.approx([100, 8, 80, 124], rel=1e-6)
+    header, rows = save_figure(page, "rejections")
+    assert header == ["series", "Rows rejected", "rule"]
+    assert {row[2]: int(row[1]) for row in rows} == dict(
+        zip(report.rejections["rule"], report.rejections["n_rejected"], strict=True)
+    )
+
+
+def test_a_row_of_the_map_has_its_id_and_the_property_that_it_is_coloured_by(page, report):
+    known = report.structures.set_index("immutable_id")
+    for choice, name, column in (
+        ("Atoms in the cell", "Atoms in the cell", "n_atoms"),
+        ("Parent crystal", "Parent crystal", "prototype"),
+    ):
+        page.locator("[data-choices=map]").select_option(label=choice)
+        header, rows = save_figure(page, "map")
+        assert header[3:] == ["formula", "id", name]
+        assert len(rows) == len(known)
+        expected = known[column].map(lambda value: "none known" if pd.isna(value) else str(value))
+        assert {row[4]: row[5] for row in rows} == expected.to_dict()
+    page.locator("[data-choices=map]").select_option(label="Split")
+    assert save_figure(page, "map")[0][3:] == ["formula", "id"]
 
 
 def test_a_clicked_point_leads_to_its_row_and_to_its_query(page):
