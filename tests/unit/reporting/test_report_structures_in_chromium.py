@@ -41,14 +41,15 @@ def path(tmp_path_factory):
 def open_page(chromium, file, script=None):
     """The page once its figures are drawn, and a list that collects errors and whatever it asks the network for."""
     page = chromium.new_page(viewport={"width": 660, "height": 500})
+    page.set_default_timeout(120_000)
     wrong = []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url) if request.url != file.as_uri() else None)
     if script is not None:
         page.add_init_script(script)
-    page.goto(file.as_uri(), timeout=120_000)
-    page.wait_for_selector("html[data-drawn]", state="attached", timeout=120_000)
+    page.goto(file.as_uri())
+    page.wait_for_selector("html[data-drawn]", state="attached")
     return page, wrong
 
 
@@ -63,7 +64,7 @@ def show(page, key):
     """The viewer whose key begins so, drawn."""
     viewer = page.locator(f'[data-viewer^="{key}"]')
     viewer.scroll_into_view_if_needed()
-    page.wait_for_selector(f'[data-viewer^="{key}"][data-drawn]', timeout=60_000)
+    page.wait_for_selector(f'[data-viewer^="{key}"][data-drawn]')
     return viewer
 
 
