@@ -2,10 +2,16 @@
 (() => {
   const NONE = "–";
   const textOf = (node) => (node ? node.textContent.replace(/\s+/g, " ").trim() : "");
+  // A dash stays a dash where a small line says why.
+  const withoutDetail = (cell) => {
+    const whole = cell.cloneNode(true);
+    whole.querySelector("small")?.remove();
+    return whole;
+  };
   const valueOf = (row, index) => {
     const cell = row.cells[index];
     if (cell.dataset.order !== undefined) return Number(cell.dataset.order);
-    const text = textOf(cell);
+    const text = textOf(withoutDetail(cell));
     return text === "" || text === NONE ? null : text;
   };
   const compare = (a, b) =>
@@ -31,9 +37,7 @@
   // What a cell says in its large and its small line, and behind them: the number before it was rounded, its interval.
   const read = (cell) => {
     const detail = cell.querySelector("small");
-    const whole = cell.cloneNode(true);
-    whole.querySelector("small")?.remove();
-    const text = textOf(whole);
+    const text = textOf(withoutDetail(cell));
     const number = (name) => (cell.dataset[name] === undefined ? null : Number(cell.dataset[name]));
     return { value: number("order") ?? (text === NONE ? null : text), low: number("low"), high: number("high"), detail: textOf(detail) };
   };
@@ -43,8 +47,7 @@
     const body = [...table.tBodies[0].rows].map((row) => [...row.cells].map(read));
     const columns = headers.map((header, index) => {
       const unit = textOf(header.querySelector("small"));
-      const title = header.querySelector("button").cloneNode(true);
-      title.querySelector("small")?.remove();
+      const title = withoutDetail(header.querySelector("button"));
       const name = [groups[index], textOf(title)].filter(Boolean).join(": ") + (unit ? ` (${unit})` : "");
       const cells = body.map((row) => row[index]);
       const found = [[name, cells.map((cell) => cell.value)]];

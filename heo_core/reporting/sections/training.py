@@ -159,7 +159,7 @@ def _make_split_table_of_errors(data: ReportData, styles: Mapping[str, ModelStyl
             ("mean energy by composition", (None, None, "mean_energy_baseline_rmse_ev_per_atom", None)),
         ):
             cells = [make_yardstick_cell(data, benchmark, name) for name in replaced]
-            rows.append(Row([split, Cell(title, "yardstick, no model"), *cells]))
+            rows.append(Row([split, Cell(title, "yardstick, no model"), *cells], aside=True))
     caption = "Training errors far below the others mean overfitting."
     return Table("split-errors", "Errors on each split, computed here and not by the trainer", columns, rows, caption)
 

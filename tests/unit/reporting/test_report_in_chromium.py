@@ -74,6 +74,19 @@ def test_the_keyboard_sorts_a_table_and_yardsticks_stay_last(page):
     assert all("yardstick" in name for order in orders for name in order[2:])
 
 
+def test_a_dash_with_a_reason_comes_last_whichever_way_a_column_is_sorted(page):
+    table = page.locator("table[id^=structures-]")
+    table.evaluate("table => { table.closest('details').open = true; }")
+    cell = table.locator("tbody tr").nth(3).locator("td").nth(2)
+    cell.evaluate("cell => { cell.innerHTML = '–<small>no force</small>'; delete cell.dataset.order; }")
+    button = table.locator("thead tr:last-child th").nth(3).locator("button")
+    for _ in range(2):
+        button.click()
+        texts = table.locator("tbody tr").evaluate_all("rows => rows.map(row => row.cells[3].innerText)")
+        assert [text.split() for text in texts[-1:]] == [["–", "no", "force"]]
+        assert "–" not in "".join(texts[:-1])
+
+
 def test_a_table_is_saved_with_intervals_and_all_its_digits(page, report):
     button = page.get_by_role("button", name="Download the table Leaderboard as CSV")
     header, rows = read_csv(save(page, button.click))

@@ -241,6 +241,7 @@ def test_errors_on_training_and_validation_stand_in_their_own_table_and_not_in_t
         "zero force",
         "mean energy by composition",
     ]
+    assert [row.aside for row in table.rows[:4]] == [False, False, True, True]
     forces = next(p for b in section.blocks if hasattr(b, "panels") for p in b.panels if p.key == "training-forces")
     assert forces.figure.data[-1].name == "zero force"
     assert forces.figure.data[-1].y[0] == pytest.approx(710)
