@@ -34,6 +34,8 @@ def load_training_runs(session: Session, model_ids: Sequence[int]) -> list[dict[
             "n_train": run.n_train,
             "n_validation": run.n_validation,
             "left_out": run.left_out,
+            "e0s": run.e0s,
+            "replay": run.replay,
             "best_epoch": run.best_epoch,
             "wall_s": run.wall_s,
             "train_s": run.train_s,

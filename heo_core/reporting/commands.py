@@ -31,7 +31,8 @@ def list_commands(data: ReportData) -> list[str]:
     models = [word for label in data.models["label"] for word in ("--model", str(label))]
     if len(data.benchmarks):
         commands.append(shlex.join(["heo", "evaluate", *models, *_list_benchmarks(data)]))
-    return [*commands, shlex.join(["heo", "report", *models])] if models else commands
+    shown = [word for label in data.benchmarks["benchmark"] for word in ("--benchmark", str(label))]
+    return [*commands, shlex.join(["heo", "report", *models, *shown])] if models else commands
 
 
 def describe_changes(kind: type[Params], stored: Mapping[str, Any]) -> list[str]:

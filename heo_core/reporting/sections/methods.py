@@ -23,8 +23,13 @@ def build_methods(data: ReportData) -> Section:
     for run in data.training_runs.to_dict("records"):
         blocks.append(Facts(f"Training of {run['label']}: parameters", flatten(run["params"]), folded=True))
         blocks.append(Facts(f"Training of {run['label']}: versions", flatten(run["versions"]), folded=True))
-        if isinstance(run["left_out"], dict) and run["left_out"]:
-            blocks.append(Facts(f"Training of {run['label']}: rows left out", flatten(run["left_out"]), folded=True))
+        for name, title in (
+            ("e0s", "energies of free atoms, eV"),
+            ("replay", "what was replayed"),
+            ("left_out", "rows left out"),
+        ):
+            if isinstance(run[name], dict) and run[name]:
+                blocks.append(Facts(f"Training of {run['label']}: {title}", flatten(run[name]), folded=True))
     if data.dataset is not None:
         about = [("content, SHA-256", as_text(data.dataset.get("content_hash")) or NONE)]
         about += [("source", as_text(data.dataset.get("source_uri")) or NONE)]
@@ -108,7 +113,7 @@ def _fact(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d %H:%M}"
     number = as_number(value) if isinstance(value, float) else None
-    return f"{number:g}" if number is not None else as_text(value) or NONE
+    return f"{number:.12g}" if number is not None else as_text(value) or NONE
 
 
 def _make_glossary(data: ReportData) -> Facts:

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import replace
 
 import pytest
-from synthetic_report import BASELINE, CANDIDATE
+from synthetic_report import BASELINE, CANDIDATE, EF, RATTLE, SUBSTITUTION
 
 from heo_core.params import (
     CurationParams,
@@ -14,8 +14,10 @@ from heo_core.params import (
     RuleParams,
     SplitParams,
 )
+from heo_core.reporting.blocks import Facts
 from heo_core.reporting.citations import SOURCES, list_sources
 from heo_core.reporting.commands import describe_changes, list_commands
+from heo_core.reporting.sections.methods import build_methods
 
 
 def test_defaults_need_no_words():
@@ -44,7 +46,21 @@ def test_commands_are_in_the_order_of_the_work_and_safe_to_paste(report):
     commands = list_commands(replace(report, dataset=dataset))
     assert [shlex.split(command)[1] for command in commands] == ["curate", "finetune", "evaluate", "report"]
     assert "citation=a; rm b" in shlex.split(commands[0])
-    assert shlex.split(commands[-1]) == ["heo", "report", "--model", BASELINE, "--model", CANDIDATE]
+    shown = [word for name in (EF, RATTLE, SUBSTITUTION) for word in ("--benchmark", name)]
+    assert shlex.split(commands[-1]) == ["heo", "report", "--model", BASELINE, "--model", CANDIDATE, *shown]
+
+
+def test_numbers_of_models_have_their_digits_and_trainings_their_free_atoms(report):
+    runs = report.training_runs.assign(e0s=[{"O": -1.5}], replay=[{"source": "taught", "n_cells": 60}])
+    models = report.models.assign(n_parameters=[4688656.0, None])
+    facts = {
+        block.title: dict(block.rows)
+        for block in build_methods(replace(report, models=models, training_runs=runs)).blocks
+        if isinstance(block, Facts)
+    }
+    assert facts[f"Model {BASELINE}"]["Parameters"] == "4688656"
+    assert facts[f"Training of {CANDIDATE}: energies of free atoms, eV"] == {"O": "-1.5"}
+    assert facts[f"Training of {CANDIDATE}: what was replayed"] == {"source": "taught", "n_cells": "60"}
 
 
 def test_every_source_has_an_entry_of_its_own():
