@@ -49,7 +49,11 @@ def render_page(data: ReportData) -> str:
     embedded |= {
         f"choices-{p.key}": to_json_plotly([[c.data, c.layout] for c in p.choices]) for p in panels if p.choices
     }
-    embedded |= {f"scenes-{viewer.key}": json.dumps(viewer.to_json(), separators=(",", ":")) for viewer in viewers}
+    # A number that is not finite is no JSON, and the page's script would draw nothing at all.
+    embedded |= {
+        f"scenes-{viewer.key}": json.dumps(viewer.to_json(), separators=(",", ":"), allow_nan=False)
+        for viewer in viewers
+    }
     libraries = [get_plotlyjs(), *([_read_molecules()] if viewers else [])]
     scripts = [*libraries, "".join(_read(name) for name in _SCRIPTS)]
     return (

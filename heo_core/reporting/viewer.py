@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+_SMALLEST_VOLUME_ANG3 = 1e-3
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -18,10 +20,17 @@ class Drawing:
     positions_ang: Sequence[Sequence[float]]
     species: Sequence[str]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return lattice, fractional coordinates and species with as many digits as a picture has."""
-        lattice = np.asarray(self.lattice_ang, dtype=float)
-        fractional = np.linalg.solve(lattice.T, np.asarray(self.positions_ang, dtype=float).T).T
+    def to_json(self) -> dict[str, Any] | None:
+        """Return lattice, fractional coordinates and species with as many digits as a picture has.
+
+        None where a wrecked cell has numbers that are not finite, or no volume.
+        """
+        lattice, positions = (np.asarray(rows, dtype=float) for rows in (self.lattice_ang, self.positions_ang))
+        if not (np.isfinite(lattice).all() and np.isfinite(positions).all()):
+            return None
+        if abs(np.linalg.det(lattice)) < _SMALLEST_VOLUME_ANG3:
+            return None
+        fractional = np.linalg.solve(lattice.T, positions.T).T
         symbols = sorted(set(self.species))
         return {
             "lattice": np.round(lattice, 3).tolist(),

@@ -66,7 +66,7 @@ def _make_drawing(cell: Mapping[Hashable, Any] | None) -> Drawing | None:
 def _list_start_facts(row: pd.Series) -> list[tuple[str, str]]:
     rattle = as_number(row["rattle_ang"])
     facts = [("Formula", str(row["formula_reduced"])), ("Id", str(row["case_id"])), ("Atoms", f"{row['n_atoms']:.0f}")]
-    return facts if rattle is None else [*facts, ("Displaced by", f"{rattle:g} Å")]
+    return facts if rattle is None else [*facts, ("Displaced by", f"{rattle:g} Å (standard deviation along each axis)")]
 
 
 def _list_end_facts(row: Mapping[Hashable, Any]) -> list[tuple[str, str]]:

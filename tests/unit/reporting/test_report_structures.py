@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from synthetic_report import BASELINE, CANDIDATE, RATTLE
 
 from heo_core.reporting.data import make_frame
@@ -10,7 +11,7 @@ from heo_core.reporting.scenes import MAX_ATOMS, choose_cases, choose_samples
 from heo_core.reporting.sections.before_after import make_before_after
 from heo_core.reporting.sections.dataset import build_dataset
 from heo_core.reporting.sections.own_relaxations import make_own_relaxations
-from heo_core.reporting.viewer import Drawing, Viewer
+from heo_core.reporting.viewer import Drawing, Scene, View, Viewer
 
 
 def list_structures(*rows):
@@ -65,6 +66,15 @@ def test_a_drawing_gives_fractional_coordinates():
     assert drawing["species"] == [1, 0]
     assert drawing["positions"] == [0, 0, 0, 0.5, 0.5, 0.75]
     assert drawing["lattice"] == [[2, 0, 0], [1, 2, 0], [0, 0, 4]]
+
+
+@pytest.mark.parametrize("wreck", [{"positions_ang": [[0, 0, float("nan")]]}, {"lattice_ang": [[0, 0, 0]] * 3}])
+def test_a_wrecked_cell_is_not_drawn_and_the_others_are(wreck):
+    cell = {"lattice_ang": [[2, 0, 0], [0, 2, 0], [0, 0, 2]], "positions_ang": [[0, 0, 1]], "species": ["O"]}
+    views = [View("", [], Drawing(**about)) for about in (cell, cell | wreck)]
+    good, bad = Viewer("key", "", "", [Scene("", "", "", views)]).to_json()[0]
+    assert good["positions"] == [0, 0, 0.5]
+    assert bad is None
 
 
 def test_every_case_shows_the_start_and_the_end_of_each_model(report):
