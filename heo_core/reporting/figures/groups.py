@@ -29,13 +29,19 @@ def plot_element_errors(group_metrics: pd.DataFrame, label: str, name: str) -> g
 
 
 def plot_group_errors(group_metrics: pd.DataFrame, styles: Styles, grouping: str, name: str) -> go.Figure:
-    """Every model's value of a metric by source or by number of elements, side by side."""
+    """Every model's value of a metric by source or by number of elements, side by side.
+
+    Each model of the frame has one trace, empty where it has no value, and each group its place, whatever the metric:
+    figures of two metrics differ in their numbers alone.
+    """
     quantity = get_quantity(name)
     figure = make_figure(_GROUPINGS[grouping], f"{quantity.title} ({quantity.unit})")
     drawn = with_numbers(group_metrics[_is(group_metrics, grouping, name)], "value")
-    groups = sorted(set(drawn["group_name"].astype(str)), key=lambda group: (len(group), group))
-    labels = [label for label, _ in by_label(drawn)]
-    for i, (label, rows) in enumerate(by_label(drawn)):
+    known = group_metrics.loc[group_metrics["grouping"] == grouping, "group_name"].astype(str)
+    groups = sorted(set(known), key=lambda group: (len(group), group))
+    labels = [label for label, _ in by_label(group_metrics)]
+    for i, label in enumerate(labels):
+        rows = drawn[drawn["label"] == label]
         shift = 0.5 * (i - (len(labels) - 1) / 2) / len(labels)
         places = np.array([groups.index(str(group)) + shift for group in rows["group_name"]], dtype=np.float32)
         figure.add_scatter(
@@ -43,6 +49,7 @@ def plot_group_errors(group_metrics: pd.DataFrame, styles: Styles, grouping: str
             y=to_array(rows["value"], quantity.factor),
             mode="markers",
             name=plain(label),
+            showlegend=len(rows) > 0,
             marker=make_marker(get_style(styles, label), 10),
             customdata=[[plain(group), int(n)] for group, n in zip(rows["group_name"], rows["n"], strict=True)],
             meta={"columns": ["group", "structures"]},

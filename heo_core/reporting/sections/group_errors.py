@@ -54,8 +54,8 @@ def _make_group_panel(
 ) -> Panel:
     drawn = {name: figures.plot_group_errors(rows, styles, grouping, name) for name in names}
     title = f"Errors by {_GROUPINGS[grouping].lower()}."
-    caption = "Mean over the structures of each group; small groups say little."
-    choices = _make_choices(drawn, ("x", "y", "customdata", "hovertemplate"))
+    caption = "Mean over all force components of each group, over its structures for energies; small groups say little."
+    choices = _make_choices(drawn, ("x", "y", "customdata", "hovertemplate", "showlegend"))
     return Panel(
         f"{grouping}-errors-{key}".replace("_", "-"), title, caption, drawn[names[0]], choices=choices, choose="Show"
     )

@@ -116,6 +116,17 @@ def test_a_group_without_a_number_is_left_out_and_never_zero(report, styles):
     assert min(candidate.y) > 0
 
 
+def test_every_choice_of_a_figure_has_a_trace_of_every_model_in_the_same_place(report, styles):
+    energies = "energy_offset_removed_mae_ev_per_atom"
+    lacking = (report.group_metrics["name"] == energies) & (report.group_metrics["label"] == BASELINE)
+    rows = report.group_metrics[~lacking]
+    forces, others = (figures.plot_group_errors(rows, styles, "n_elements", name) for name in (FORCES, energies))
+    assert [trace.name for trace in others.data] == [trace.name for trace in forces.data] == [BASELINE, CANDIDATE]
+    assert [len(trace.x) for trace in others.data] == [0, 4]
+    assert [trace.showlegend for trace in others.data] == [False, True]
+    np.testing.assert_array_equal(others.data[1].x, forces.data[1].x)
+
+
 def test_trials_stand_together_and_by_strategy_the_models_of_the_report_coloured(swept, styles):
     curves = figures.plot_trials(swept.trials, swept.trial_epochs, styles).data
     assert [trace.name for trace in curves] == ["naive", "replay", CANDIDATE]
