@@ -11,7 +11,7 @@ from heo_core.reporting import figures
 from heo_core.reporting.blocks import Block, Cell, Choice, Column, Facts, Missing, Panel, Panels, Row, Section, Table
 from heo_core.reporting.cautions import compute_end_point_share
 from heo_core.reporting.data import ReportData, as_number, as_text
-from heo_core.reporting.figures.canvas import by_split
+from heo_core.reporting.figures.canvas import MAX_POINTS, by_split
 from heo_core.reporting.quantities import format_number
 from heo_core.reporting.scenes import choose_samples
 from heo_core.reporting.sections.cells import NONE, make_count_cell
@@ -156,6 +156,9 @@ def _make_map(data: ReportData) -> Iterator[Block]:
         str(label): dict(zip(rows["structure_id"], rows["forces_rmse_ev_per_ang"], strict=True))
         for label, rows in data.predictions.groupby("label", sort=False)
     }
+    n_all = int(structures[["map_x", "map_y"]].notna().all(axis=1).sum())
+    if n_all > MAX_POINTS:
+        caption += f" {MAX_POINTS:,} of {n_all:,} structures are drawn, evenly chosen."
     choices = [Choice(*change) for change in figures.recolour_map(structures, errors)]
     figure = figures.plot_map(structures)
     yield Panels([Panel("map", "Chemistry of the dataset.", caption, figure, 500, choices)], size="full")

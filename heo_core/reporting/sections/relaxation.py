@@ -16,6 +16,8 @@ from heo_core.reporting.sections.cells import make_count_cell, make_error_cell
 from heo_core.reporting.sections.own_relaxations import make_own_relaxations
 from heo_core.reporting.wording import count_nouns
 
+_LISTED = 200
+
 
 def build_relaxation(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
     """Return the course and the end of every relaxation, by benchmark, and those of a user's own structures."""
@@ -164,11 +166,11 @@ def _make_unfinished_table(rows: pd.DataFrame, benchmark: str) -> Table:
             ],
             structure=str(row["case_id"]),
         )
-        for row in rows[~done].head(200).to_dict("records")
+        for row in rows[~done].head(_LISTED).to_dict("records")
     ]
-    return Table(
-        f"unfinished-{make_key(benchmark)}", "Structures that failed or did not converge", columns, body, folded=True
-    )
+    title, n_all = "Structures that failed or did not converge", int((~done).sum())
+    title += f": {_LISTED} of {n_all:,}" if n_all > _LISTED else ""
+    return Table(f"unfinished-{make_key(benchmark)}", title, columns, body, folded=True)
 
 
 def _has_numbers(rows: pd.DataFrame, column: str) -> bool:

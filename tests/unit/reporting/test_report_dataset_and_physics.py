@@ -11,7 +11,9 @@ from heo_core.reporting import figures
 from heo_core.reporting.blocks import Missing, Panels, Table
 from heo_core.reporting.data import make_frame
 from heo_core.reporting.palette import assign_styles
+from heo_core.reporting.sections.dataset import build_dataset
 from heo_core.reporting.sections.physics import build_physics
+from heo_core.reporting.sections.relaxation import build_relaxation
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,22 @@ def test_entropy_is_counted_once_a_structure_and_has_its_line(report):
     assert sum(sum(trace.y) for trace in figure.data) == len(report.structures)
     assert figure.layout.shapes[0].x0 == 1.5
     assert figure.layout.xaxis.title.text == "Configurational entropy (R per site)"
+
+
+def test_what_is_cut_is_said_with_the_number_of_all(report):
+    n = len(report.structures)
+    many = pd.concat([report.structures] * 9, ignore_index=True).assign(structure_id=range(9 * n))
+    for structures, drawn in ((report.structures, None), (many, f"2,000 of {9 * n:,} structures are drawn")):
+        blocks = build_dataset(replace(report, structures=structures)).blocks
+        (panel,) = [p for block in blocks if isinstance(block, Panels) for p in block.panels if p.key == "map"]
+        assert ("are drawn" in panel.caption) is (drawn is not None)
+        assert drawn is None or drawn in panel.caption
+    failed = report.relaxations.iloc[[0]].assign(failure="exploded")
+    data = replace(report, relaxations=pd.concat([failed] * 201, ignore_index=True))
+    blocks = build_relaxation(data, assign_styles(data.models)).blocks
+    (table,) = [block for block in blocks if isinstance(block, Table)]
+    assert len(table.rows) == 200
+    assert table.title.endswith("200 of 201")
 
 
 def test_no_bar_of_the_entropy_stands_on_both_sides_of_its_line():
