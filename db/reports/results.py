@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, func, select
 from sqlalchemy.orm import Session
 
 from db.reports.sources import Evaluations
@@ -14,6 +14,8 @@ from db.versions import label
 
 # Kinds of benchmark that compare predictions with labels; the others relax structures or ask for physics.
 _LABELLED_KINDS = frozenset({"energy-forces", "off-equilibrium", "forgetting-holdout", "equation-of-state"})
+# Kinds whose cases may be several rattled copies of one structure.
+_RATTLED_KINDS = frozenset({"rattle-relax", "substitution-relax"})
 
 
 def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str, Any]]:
@@ -21,12 +23,15 @@ def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str
     unique = {benchmark.id: benchmark for _, benchmark in evaluations}
     labelled = [benchmark.id for benchmark in unique.values() if benchmark.kind in _LABELLED_KINDS]
     functionals = _list_functionals(session, labelled)
+    rattled = [benchmark.id for benchmark in unique.values() if benchmark.kind in _RATTLED_KINDS]
+    n_structures = _count_structures(session, rattled)
     return [
         {
             "benchmark": label(benchmark),
             "kind": benchmark.kind,
             "version": benchmark.version,
             "n_cases": benchmark.n_cases,
+            "n_structures": n_structures.get(benchmark.id),
             "reference": label(session.get_one(ModelVersion, benchmark.reference_id))
             if benchmark.reference_id
             else None,
@@ -36,6 +41,18 @@ def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str
         }
         for benchmark in unique.values()
     ]
+
+
+def _count_structures(session: Session, benchmark_ids: Sequence[int]) -> dict[int, int]:
+    """Return from how many structures or random cells the cases of each benchmark start, by its id."""
+    recipe = BenchmarkCase.recipe
+    origin = func.coalesce(recipe["content_hash"].astext, recipe["cell"].astext)
+    query = (
+        select(BenchmarkCase.benchmark_id, func.count(origin.distinct()))
+        .where(BenchmarkCase.benchmark_id.in_(benchmark_ids))
+        .group_by(BenchmarkCase.benchmark_id)
+    )
+    return {benchmark_id: n for benchmark_id, n in session.execute(query) if n}
 
 
 def _list_functionals(session: Session, benchmark_ids: Sequence[int]) -> dict[int, list[str]]:

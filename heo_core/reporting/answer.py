@@ -9,7 +9,7 @@ from heo_core.reporting.cautions import Caution
 from heo_core.reporting.comparison import Change, Verdict, find_change, is_soft, list_slope_benchmarks
 from heo_core.reporting.data import ReportData
 from heo_core.reporting.quantities import format_number, format_significant, get_quantity
-from heo_core.reporting.wording import count_nouns, join_words, name_model
+from heo_core.reporting.wording import count_cases, count_nouns, join_words, name_model
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def _compute_statement(data: ReportData, benchmark: str, kind: str, candidate: s
     if change is None:
         text = f"{name_model(data, candidate)}'s {question.subject} has no paired comparison with the baseline here."
         return Statement(benchmark, kind, candidate, question.metric, title, "missing", text)
-    verdict, text = change.verdict, f"{name_model(data, candidate)}'s {_describe_change(change, question)}"
+    who, told = name_model(data, candidate), _describe_change(data, benchmark, change, question)
+    verdict, text = change.verdict, f"{who}'s {told}"
     judged = kind in {"energy-forces", "rattle-relax", "substitution-relax"}
     caveat = _find_caveat(data, benchmark, candidate, question.metric) if verdict == "better" and judged else ""
     if caveat:
@@ -161,17 +162,17 @@ def _refuse_to_judge(
     return Statement(benchmark, kind, candidate, question.metric, title, "undecided", text)
 
 
-def _describe_change(change: Change, question: _Question) -> str:
+def _describe_change(data: ReportData, benchmark: str, change: Change, question: _Question) -> str:
     """Return "force error is 23 % lower (41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6, 36 structures)."."""
     direction = question.better_word if change.improved else question.worse_word
     lead = f"{question.subject} is {_describe_size(change, question.metric)} {direction}"
     if change.difference == 0:
         lead = f"{question.subject} is unchanged"
-    facts = f"({_describe_levels(change, question.metric)}, {{}}{count_nouns(change.n, 'structure')})"
+    facts = f"({_describe_levels(change, question.metric)}, {{}}{count_cases(data, benchmark, change.n)})"
     if change.interval is None:
         return f"{lead} {facts.format('')}, but no interval was computed, so this may be chance."
     if change.interval == (0.0, 0.0):
-        return f"{question.subject} is the same on every structure {facts.format('')}: the data do not decide."
+        return f"{question.subject} is the same in every case {facts.format('')}: the data do not decide."
     low, high = (change.format_bound(bound) for bound in change.interval)
     told = f"{lead} {facts.format(f'95 % CI {low} to {high}, ')}."
     return f"{told} The interval includes zero: the data do not decide." if change.verdict == "undecided" else told

@@ -13,7 +13,7 @@ from heo_core.evaluation.assessment import SOFT_SLOPE, describe
 from heo_core.reporting.comparison import Verdict, find_change, find_outcomes, is_soft
 from heo_core.reporting.data import ReportData, as_text, is_true
 from heo_core.reporting.quantities import format_significant
-from heo_core.reporting.wording import count_nouns, format_percent, join_words, name_model
+from heo_core.reporting.wording import count_cases, count_nouns, format_percent, join_words, name_model
 
 FEW_STRUCTURES = 30
 END_POINT_FMAX_EV_PER_ANG = 0.05
@@ -232,7 +232,8 @@ def _find_leaks(data: ReportData) -> Iterator[Caution]:
 
 
 def _find_surrogate(data: ReportData) -> Iterator[Caution]:
-    benchmarks, names = [], {}
+    benchmarks: list[str] = []
+    names: dict[str, None] = {}
     for benchmark in data.benchmarks["benchmark"].astype(str):
         surrogates = [name for name in data.list_functionals(benchmark) if "surrogate" in name.lower()]
         if surrogates and not data.is_aside(benchmark):
@@ -330,8 +331,8 @@ def _find_failures(data: ReportData) -> Iterator[Caution]:
                     "failures",
                     False,
                     "Failed structures",
-                    f"In {benchmark}, {_count_by_model(rows, failed)} failed: {join_words(reasons)}. They are counted, "
-                    "never taken for a zero; errors are averages over the others.",
+                    f"In {benchmark}, {_count_by_model(data, rows, failed)} failed: {join_words(reasons)}. They are "
+                    "counted, never taken for a zero; errors are averages over the others.",
                 )
 
 
@@ -343,17 +344,17 @@ def _find_unconverged(data: ReportData) -> Iterator[Caution]:
                 "not-converged",
                 False,
                 "Not all relaxations converged",
-                f"In {benchmark}, {_count_by_model(rows, stopped)} did not come below the force limit in the force "
-                "calls "
-                "allowed; their final energies and distances are not those of a minimum.",
+                f"In {benchmark}, {_count_by_model(data, rows, stopped)} did not come below the force limit in the "
+                "force calls allowed; their final energies and distances are not those of a minimum.",
             )
 
 
-def _count_by_model(rows: pd.DataFrame, chosen: pd.Series) -> str:
+def _count_by_model(data: ReportData, rows: pd.DataFrame, chosen: pd.Series) -> str:
     """Return "2 of 8 structures under a and 1 of 8 structures under b", for the models with any."""
     parts = []
     for label, n_chosen in rows.loc[chosen, "label"].value_counts(sort=False).items():
-        parts.append(f"{n_chosen} of {count_nouns(int((rows['label'] == label).sum()), 'structure')} under {label}")
+        n_all = int((rows["label"] == label).sum())
+        parts.append(f"{n_chosen} of {count_cases(data, str(rows['benchmark'].iloc[0]), n_all)} under {label}")
     return join_words(parts)
 
 
@@ -363,8 +364,10 @@ def _find_few_structures(data: ReportData) -> Iterator[Caution]:
         if data.is_aside(str(benchmark)):
             continue
         numbers = pd.to_numeric(rows["n"], errors="coerce").dropna()
-        if len(numbers) and numbers.max() < FEW_STRUCTURES:
-            sizes[str(benchmark)] = int(numbers.max())
+        n = int(numbers.max()) if len(numbers) else FEW_STRUCTURES
+        n = min(n, data.count_structures(str(benchmark)) or n)  # copies of one structure are not independent
+        if n < FEW_STRUCTURES:
+            sizes[str(benchmark)] = n
     if sizes:
         listed = join_words([f"{count_nouns(n, 'structure')} in {benchmark}" for benchmark, n in sizes.items()])
         yield Caution(

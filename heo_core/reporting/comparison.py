@@ -79,7 +79,7 @@ def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -
     before, after = (_find_level(data, label, benchmark, metric, n) for label in (str(data.baseline), candidate))
     if before is None or after is None:
         before = after = None
-    scaled = [
+    low, high, before, after = (
         None if number is None else number * quantity.factor
         for number in (
             as_number(row["ci_low"]),
@@ -87,8 +87,8 @@ def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -
             before,
             after,
         )
-    ]
-    return Change(quantity, value * quantity.factor, n, *scaled, as_text(row["caution"]))
+    )
+    return Change(quantity, value * quantity.factor, n, low, high, before, after, as_text(row["caution"]))
 
 
 def _find_level(data: ReportData, label: str, benchmark: str, metric: str, n: int) -> float | None:

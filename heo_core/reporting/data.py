@@ -105,7 +105,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "lr",
         "seconds",
     ),
-    "benchmarks": ("benchmark", "kind", "version", "n_cases", "reference", "functionals", "params", "key"),
+    "benchmarks": (
+        "benchmark",
+        "kind",
+        "version",
+        "n_cases",
+        "n_structures",
+        "reference",
+        "functionals",
+        "params",
+        "key",
+    ),
     "evaluations": ("label", "benchmark", "device", "dtype", "wall_s", "cautions"),
     "metrics": ("label", "benchmark", "kind", "name", "value", "unit", "n", "ci_low", "ci_high"),
     "group_metrics": ("label", "benchmark", "kind", "grouping", "group_name", "name", "value", "unit", "n"),
@@ -215,7 +225,8 @@ class ReportData:
     epochs: epoch 0 is the foundation model before training.
     trials: every training of the sweeps that a model here came from, the model's own too; label is that of its model,
     or SWEEP trial NUMBER where it made none; errors are those of its best epoch. trial_epochs: as epochs, of trials.
-    benchmarks: functionals are the names of the labels that predictions are compared with, a list; empty where they are
+    benchmarks: n_structures are those that the n_cases start from, rattled or not, None where every case has its own;
+    functionals are the names of the labels that predictions are compared with, a list; empty where they are
     compared with none.
     group_metrics: grouping is "element", "source" or "n_elements".
     evaluations: cautions are sentences on what must be known before the numbers are read, a list.
@@ -311,6 +322,12 @@ class ReportData:
         found = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, "functionals"]
         names = found.iloc[0] if len(found) else None
         return [str(name) for name in names] if isinstance(names, list | tuple) else []
+
+    def count_structures(self, benchmark: str) -> int | None:
+        """Return how many structures the cases of a benchmark start from; None where every case has its own."""
+        found = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, ["n_structures", "n_cases"]]
+        n, n_cases = (as_number(value) for value in found.iloc[0]) if len(found) else (None, None)
+        return None if n is None or n == n_cases else int(n)
 
     def find_metric(self, label: str, benchmark: str, name: str) -> float | None:
         """Value of one metric; None when it is missing or not a number."""

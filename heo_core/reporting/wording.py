@@ -25,6 +25,11 @@ def count_nouns(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def count_cases(data: ReportData, benchmark: str, n: int) -> str:
+    """Return "8 structures", or "16 starts" where several cases start from rattled copies of one structure."""
+    return count_nouns(n, "structure" if data.count_structures(benchmark) is None else "start")
+
+
 def join_words(parts: list[str]) -> str:
     """Return the parts as "A, B and C"."""
     return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)

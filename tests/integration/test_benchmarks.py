@@ -154,6 +154,12 @@ def test_two_families_run_through_every_kind_and_what_cannot_be_compared_is_said
             session, [get_registered_model(session, name).id for name in ("heo-mini", "chgnet-0.3.0")]
         )
     labels = {"heo-mini@1", "chgnet-0.3.0@1"}
+    benchmarks = data.benchmarks.set_index("kind")
+    assert benchmarks.loc["rattle-relax", ["n_cases", "n_structures"]].tolist() == [2, 1]
+    assert benchmarks.loc["substitution-relax", "n_structures"] == 2
+    assert benchmarks.loc["substitution-relax", "functionals"] == []
+    assert set(data.comparisons.loc[data.comparisons["caution"].notna(), "name"]) == {name for name, _ in flagged}
+    assert {sentence for told in data.evaluations["cautions"] for sentence in told} == set(cautions)
     distances = data.physics_curves[data.physics_curves["subject"] == "Mg-O"]
     assert set(distances["label"]) == labels
     assert distances["x"].agg(["min", "max"]).tolist() == [0.6, 3.0]

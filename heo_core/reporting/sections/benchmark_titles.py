@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heo_core.reporting.data import ReportData, as_number
-from heo_core.reporting.wording import join_words
+from heo_core.reporting.wording import count_cases, count_nouns, join_words
 
 KIND_TITLES = {
     "energy-forces": "Energies and forces",
@@ -32,7 +32,9 @@ def describe_benchmark(data: ReportData, benchmark: str) -> str:
     rows = data.benchmarks[data.benchmarks["benchmark"] == benchmark]
     n = as_number(rows["n_cases"].iloc[0]) if len(rows) else None
     functionals = join_words(data.list_functionals(benchmark))
-    size = "" if n is None else f" · {n:,.0f} structures"
+    n_structures = data.count_structures(benchmark)
+    origin = "" if n_structures is None else f" from {count_nouns(n_structures, 'structure')}"
+    size = "" if n is None else f" · {count_cases(data, benchmark, int(n))}{origin}"
     return f"{benchmark}{size}{f' · labels: {functionals}' if functionals else ''}"
 
 

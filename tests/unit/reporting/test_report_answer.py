@@ -102,6 +102,17 @@ def test_total_energies_are_told_as_a_difference_only(report):
     assert "2.9 meV/atom lower (paired difference −2.9 meV/atom, 95 % CI −4.4 to −1.3, 8 structures)" in statement.text
 
 
+def test_rattled_copies_of_a_structure_are_starts_and_no_structures(report):
+    data = replace(report, benchmarks=report.benchmarks.assign(n_structures=[None, 4, 8]))
+    assert "8 starts)" in get_statement(data, "displacement_rmsd_mean_ang", RATTLE).text
+    assert "8 structures)" in get_statement(data, "reference_energy_mean_ev_per_atom", SUBSTITUTION).text
+    assert describe_benchmark(data, RATTLE).endswith("8 starts from 4 structures")
+    assert describe_benchmark(data, SUBSTITUTION).endswith("8 structures")
+    cautions = {caution.code: caution.text for caution in compute_cautions(data)}
+    assert f"4 structures in {RATTLE}" in cautions["few-structures"]
+    assert f"1 of 8 starts under {BASELINE}" in cautions["not-converged"]
+
+
 def test_a_missing_comparison_is_said_and_not_counted(report):
     data = replace(report, comparisons=report.comparisons[report.comparisons["name"] != "energy_rmse_ev_per_atom"])
     statements = compute_statements(data)
