@@ -34,7 +34,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from heo_core.assets import HEO_MINI_DIR
 from heo_core.curation.rows import ROW_SCHEMA
-from heo_core.evaluation.reference_sets import hash_structures, load_reference_set
+from heo_core.evaluation.reference_sets import REFERENCE_SETS, hash_structures, load_reference_set
 from heo_core.structures.ionic_radii import OXYGEN_RADIUS_ANG, find_ionic_radius
 
 SEED = 20261124
@@ -300,9 +300,16 @@ def pack_sets(teacher: Path, labelled: Path, out: Path) -> None:
         "holdout": [f for f in frames if f.info["set"] == "holdout"],
         "equation-of-state": [f for f in frames if f.info["set"] == "equation-of-state"],
     }
-    card = {}
+    sets["holdout"] = [f for f in sets["holdout"] if "-".join(sorted(set(f.symbols))) not in trained]
     for name, cells in sets.items():
         pq.write_table(_make_table(cells), out / f"{name}.parquet", compression="zstd", compression_level=19)
+    write_card(out, trained)
+
+
+def write_card(out: Path, trained: set[str]) -> None:
+    """Say of each set in a folder what it holds."""
+    card = {}
+    for name in REFERENCE_SETS:
         found = load_reference_set(name, out)
         forces = np.concatenate([np.ravel(c.start.forces_ev_per_ang) for c in found])
         systems = {c.start.chemical_system for c in found}
