@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from synthetic_report import BASELINE, RATTLE, make_hostile_report
 
 from heo_core.reporting.page import render_page
 
+SHOTS = Path(__file__).parents[3] / "test-artifacts"
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 NO_WEBGL = """
 const getContext = HTMLCanvasElement.prototype.getContext;
@@ -71,7 +73,8 @@ def show(page, key):
 def test_a_structure_turns_by_mouse_and_by_keys(opened):
     page, wrong = opened
     stage = show(page, "samples").locator(".stage")
-    pictures = [stage.screenshot()]
+    SHOTS.mkdir(exist_ok=True)
+    pictures = [stage.screenshot(path=SHOTS / "structure.png")]
     box = stage.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
