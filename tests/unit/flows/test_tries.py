@@ -1,3 +1,5 @@
+import asyncio
+
 import httpx
 import pytest
 from prefect.states import Failed
@@ -17,3 +19,10 @@ def test_what_may_pass_by_itself_is_tried_again(error):
 @pytest.mark.parametrize("error", LASTING)
 def test_what_would_fail_again_is_not(error):
     assert not may_pass(None, None, Failed(data=error))
+
+
+def test_a_running_event_loop_changes_nothing():
+    async def ask() -> bool:
+        return may_pass(None, None, Failed(data=ServiceError("no database")))
+
+    assert asyncio.run(ask())
