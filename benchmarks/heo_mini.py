@@ -15,9 +15,8 @@ were computed with the potential SevenNet 7net-0 (not with DFT). Every frame car
 that each break exactly one curation rule. `train` trains a MACE from scratch on the chemical systems that the sample
 does *not* use, and on `data/`, cells of other structure types that `prototype_cells.py` and `label_with_sevennet.py`
 made; `train --refit-e0s` then shifts its E0s by a fit on the training cells. `card` measures the model and writes
-`card.json`. `replay` writes some of the training cells beside the model, for a
-finetuning to replay. Chemical systems (sets of elements), never single frames, are what is split: frames of one
-relaxation follow each other.
+`card.json`. `replay` writes some of the training cells beside the model, for a finetuning to replay. Chemical systems
+(sets of elements), never single frames, are what is split: frames of one relaxation follow each other.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mace  # noqa: F401  # before e3nn, whose constants torch loads only as mace tells it to
 import numpy as np
 import torch
 from ase import Atoms

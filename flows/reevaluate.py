@@ -1,8 +1,9 @@
 """Re-evaluate: what waits to be evaluated by itself, and then the report and whoever wants to know.
 
 Two flows. `reevaluate` is started by events and by the clock. It only looks into the database, at the view
-`pending_evaluation`, and starts a run of `reevaluate-model` for each model that waits: the same key gives the same run,
-however often it is asked for. What a run does is done once, too: an evaluation has a lock and a unique row.
+`pending_evaluation`, and starts a run of `reevaluate-model` for each model that waits and has none under way: the same
+key gives the same run, however often it is asked for. What a run does is done once, too: an evaluation has a lock and a
+unique row.
 """
 
 from __future__ import annotations
