@@ -39,7 +39,7 @@ def check_files(session: Session, artifacts: ArtifactStore) -> Check:
     wrong = []
     for file in list_files(session):
         try:
-            artifacts.fetch(file.uri, file.sha256)
+            artifacts.check(file.uri, file.sha256)
         except HeoError as exc:
             wrong.append(f"{file.owner}: {exc}")
     return Check("files are there and unchanged", len(wrong), tuple(wrong[:_EXAMPLES]))

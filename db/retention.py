@@ -1,7 +1,8 @@
-"""What is no longer needed: files that no row names, old trajectories, checkpoints of trainings that have ended."""
+"""What is no longer needed: files that no row names, old trajectories, checkpoints, report pages that were replaced."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from sqlalchemy.orm import Session
 from db.engine import session_scope
 from db.files import list_files
 from db.schema import Evaluation, Relaxation, TrainingRun
-from heo_core.artifacts import ArtifactStore, StoredFile, find_facts
+from heo_core.artifacts import ArtifactStore, StoredFile, compute_sha256, find_facts
 
 # Folders of Settings.work with a folder for each piece of work.
 _SHELVES = ("training", "curation")
+
+# Pages that are named by their content.
+_PAGE = re.compile(r"-[0-9a-f]{8,64}\.html$")
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,14 @@ class Leftover:
     written_at: datetime
 
 
-def list_leftovers(session: Session, artifacts: ArtifactStore, work: Path, before: datetime) -> list[Leftover]:
+def list_leftovers(
+    session: Session, artifacts: ArtifactStore, work: Path, pages: Path, before: datetime
+) -> list[Leftover]:
     """Return what was last written before a time and is not needed, the largest first.
 
     Trajectories of evaluations that were completed before it; files of the store that no row names; folders of
-    unfinished work: a training or curation that broke off could not go on without its own.
+    unfinished work: a training or curation that broke off could not go on without its own; report pages that newer
+    ones of the same evaluations replaced.
     """
     stored = {file.uri: file for file in artifacts.list_files()}
     old = _find_old_trajectories(session, before)
@@ -46,19 +53,20 @@ def list_leftovers(session: Session, artifacts: ArtifactStore, work: Path, befor
         for uri, file in stored.items()
         if uri.rpartition("/")[2].partition(".")[0] not in named and file.written_at < before
     ]
-    found += [leftover for leftover in _list_work(session, work) if leftover.written_at < before]
+    others = [*_list_work(session, work), *_list_pages(named, pages)]
+    found += [leftover for leftover in others if leftover.written_at < before]
     return sorted(found, key=lambda leftover: -leftover.size_bytes)
 
 
 def collect_leftovers(
-    url: str, artifacts: ArtifactStore, work: Path, before: datetime, *, remove: bool
+    url: str, artifacts: ArtifactStore, work: Path, pages: Path, before: datetime, *, remove: bool
 ) -> list[Leftover]:
     """Return what list_leftovers finds; with `remove` it is gone then.
 
     First no row names a trajectory any more, then the file goes: a kill between the two leaves it for the next time.
     """
     with session_scope(url) as session:
-        found = list_leftovers(session, artifacts, work, before)
+        found = list_leftovers(session, artifacts, work, pages, before)
         if remove:
             uris = [leftover.uri for leftover in found]
             session.execute(update(Relaxation).where(Relaxation.trajectory_uri.in_(uris)).values(trajectory_uri=None))
@@ -108,6 +116,17 @@ def _list_work(session: Session, work: Path) -> Iterator[Leftover]:
             str(path),
             sum(fact.st_size for fact in facts),
             datetime.fromtimestamp(max(fact.st_mtime for fact in facts), UTC),
+        )
+
+
+def _list_pages(named: set[str], folder: Path) -> Iterator[Leftover]:
+    for path in _list_folder(folder):
+        facts = find_facts(path)
+        is_newest = path.with_suffix(".json").exists()  # NAME.html, whatever the name
+        if facts is None or is_newest or not _PAGE.search(path.name) or compute_sha256(path) in named:
+            continue
+        yield Leftover(
+            "a newer page replaced it", str(path), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)
         )
 
 

@@ -46,6 +46,7 @@ def free_leftovers(params: HousekeepingParams) -> None:
         settings.resolve_database_url(),
         settings.artifacts,
         settings.work,
+        settings.reports,
         datetime.now(UTC) - timedelta(days=params.keep_days),
         remove=params.remove,
     )

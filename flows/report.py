@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,6 @@ from flows.admission import admit, limit
 from flows.evaluate import find_models
 from flows.settings import load_settings
 from flows.tries import AGAIN
-from heo_core.artifacts import compute_sha256
 from heo_core.params import ReportParams
 from heo_core.reporting.images import write_images
 from heo_core.reporting.page import render_page, write_page
@@ -31,18 +31,17 @@ def write_report(name: str, model_ids: list[int], benchmarks: Sequence[str] = ()
     url = settings.resolve_database_url()
     with session_scope(url) as session:
         data = reports.load_report_data(session, model_ids, benchmarks)
-        key = reports.make_key(session, name, model_ids, benchmarks)
     answer, page = compute_answer(data), render_page(data)
-    # Two files: NAME.html is always the newest page of this name, the other is what the row in the database describes.
-    path, newest = settings.reports / f"{name}-{key[:8]}.html", settings.reports / f"{name}.html"
+    sha256 = hashlib.sha256(page.encode()).hexdigest()
+    # Two files: NAME.html is always the newest page of this name. The other is what the row describes; its name is its
+    # content's, so that it is there before its row and never changes under it.
+    path, newest = settings.reports / f"{name}-{sha256[:12]}.html", settings.reports / f"{name}.html"
     for file in (path, newest, *([] if out is None else [Path(out).expanduser() / f"{name}.html"])):
         write_page(page, file)
     write_page(json.dumps({"path": str(newest), "summary": answer}, indent=1), settings.reports / f"{name}.json")
     get_run_logger().info("wrote %s", newest)
     with session_scope(url) as session:
-        return reports.add_report(
-            session, name, model_ids, benchmarks, uri=path.as_uri(), sha256=compute_sha256(path), answer=answer
-        )
+        return reports.add_report(session, name, model_ids, benchmarks, uri=path.as_uri(), sha256=sha256, answer=answer)
 
 
 @task(name="draw the figures", cache_policy=NO_CACHE, **AGAIN)

@@ -100,6 +100,20 @@ class ArtifactStore:
                 raise ModelError(f"model file {uri} has changed: its sha256 is {found}, registered is {sha256}")
         return copy
 
+    def check(self, uri: str, sha256: str) -> None:
+        """Raise as fetch does unless the file itself, not a copy in the cache, has the bytes that were registered."""
+        if not _is_remote(uri):
+            check_sha256(_to_path(uri), sha256)
+            return
+        with _connect(uri) as files:
+            try:
+                with files.open(uri, "rb") as stream:
+                    found = hashlib.file_digest(stream, "sha256").hexdigest()
+            except FileNotFoundError as exc:
+                raise ModelError(f"file {uri} is not there ({first_line(exc)}); registered is {sha256}") from exc
+        if found != sha256:
+            raise ModelError(f"file {uri} has changed: its sha256 is {found}, registered is {sha256}")
+
     def list_files(self) -> list[StoredFile]:
         """Return all files of the store, by URI; ServiceError if the store does not answer or refuses."""
         if not _is_remote(self.uri):

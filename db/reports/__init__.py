@@ -90,17 +90,12 @@ def add_report(
 ) -> int:
     """Store that a page was written; the same page over the same evaluations is one row. Returns its id."""
     evaluation_ids = [evaluation.id for evaluation, _ in load_evaluations(session, model_ids, benchmarks)]
-    key = make_key(session, name, model_ids, benchmarks)
+    # What makes a report this one: its name, its models and the evaluations there are of them.
+    key = hash_json({"name": name, "models": list(model_ids), "evaluations": sorted(evaluation_ids)})
     values = {"uri": uri, "sha256": sha256, "answer": answer, "created_at": datetime.now(UTC)}
     statement = insert(Report).values(key=key, name=name, evaluation_ids=evaluation_ids, **values)
     statement = statement.on_conflict_do_update(index_elements=["key"], set_=values)
     return session.scalars(statement.returning(Report.id)).one()
-
-
-def make_key(session: Session, name: str, model_ids: Sequence[int], benchmarks: Sequence[str] = ()) -> str:
-    """Return what makes a report this one: its name, its models and the evaluations there are of them."""
-    evaluation_ids = sorted(evaluation.id for evaluation, _ in load_evaluations(session, model_ids, benchmarks))
-    return hash_json({"name": name, "models": list(model_ids), "evaluations": evaluation_ids})
 
 
 def get_report(session: Session, report_id: int) -> Report:

@@ -73,6 +73,7 @@ def gc(
         settings.resolve_database_url(),
         settings.artifacts,
         settings.work,
+        settings.reports,
         datetime.now(UTC) - timedelta(days=keep_days),
         remove=remove,
     )

@@ -160,6 +160,9 @@ def test_what_is_old_and_what_no_row_names_can_go(session: Session, settings: Se
     checkpoints = settings.work / "training" / "0123456789abcdef-none" / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "last.pt").write_text("state")
+    replaced, newest = settings.reports / "page-0123456789ab.html", settings.reports / "year-20261126.html"
+    for page in (replaced, newest, newest.with_suffix(".json")):
+        page.write_text("of last year")
     trajectory, weights = (
         session.scalars(select(column).where(column.is_not(None))).one()
         for column in (RelaxationRow.trajectory_uri, ModelVersion.artifact_uri)
@@ -169,7 +172,8 @@ def test_what_is_old_and_what_no_row_names_can_go(session: Session, settings: Se
     def collect(days: int, *, remove: bool) -> dict[str, str]:
         before = datetime.now(UTC) + timedelta(days=days)
         return {
-            found.uri: found.reason for found in collect_leftovers(url, artifacts, settings.work, before, remove=remove)
+            found.uri: found.reason
+            for found in collect_leftovers(url, artifacts, settings.work, settings.reports, before, remove=remove)
         }
 
     assert collect(-1, remove=True) == {}
@@ -177,12 +181,14 @@ def test_what_is_old_and_what_no_row_names_can_go(session: Session, settings: Se
         orphan: "no row names it",
         trajectory: "trajectory of an old evaluation",
         str(checkpoints.parent): "checkpoints of a training that is unknown here",
+        str(replaced): "a newer page replaced it",
     }
     assert collect(1, remove=False) == expected
     assert {file.uri for file in artifacts.list_files()} == {orphan, trajectory, weights}
     assert collect(1, remove=True) == expected
     assert {file.uri for file in artifacts.list_files()} == {weights}
     assert not checkpoints.parent.exists()
+    assert newest.is_file()
     assert collect(1, remove=True) == {}
     assert check_files(session, artifacts).n_violations == 0
 
@@ -195,7 +201,8 @@ def test_what_rows_name_stays_where_the_store_is_reached_by_another_path(
     moved = ArtifactStore((tmp_path / "moved").as_uri(), settings.artifacts.cache)
     assert moved.list_files()
     before = datetime.now(UTC) + timedelta(days=1)
-    assert collect_leftovers(settings.resolve_database_url(), moved, settings.work, before, remove=True) == []
+    url = settings.resolve_database_url()
+    assert collect_leftovers(url, moved, settings.work, settings.reports, before, remove=True) == []
     assert len(moved.list_files()) == 2
 
 

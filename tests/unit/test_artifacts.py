@@ -154,7 +154,13 @@ def test_a_file_of_a_bucket_is_fetched_once_and_checked_each_time(tmp_path, file
     elsewhere = ArtifactStore("s3://models", cache=tmp_path / "another machine")
     path = elsewhere.fetch(uri, SHA256)
     assert path.read_bytes() == CONTENT
+    elsewhere.check(uri, SHA256)
+    s3.pipe_file(uri, b"wEights")
+    with pytest.raises(ModelError, match="has changed"):
+        elsewhere.check(uri, SHA256)
     s3.rm(uri)
+    with pytest.raises(ModelError, match="is not there"):
+        elsewhere.check(uri, SHA256)
     assert elsewhere.fetch(uri, SHA256) == path  # from the cache
     path.write_bytes(b"wEights")
     with pytest.raises(ModelError, match="is not there"):  # a damaged copy is never handed out
