@@ -124,7 +124,13 @@ def _describe_role(data: ReportData, label: str) -> str:
     row = data.models[data.models["label"] == label].iloc[0]
     parent = as_text(row["parent"])
     role = "baseline" if label == data.baseline else f"child of {parent}" if parent else str(row["role"])
-    return ", ".join([role, *dict(list_marks(data)).get(label, [])])
+    scale = as_text(row["energy_scale"])
+    scales = [f"energies on the scale {scale}"] if scale is not None and _has_two_scales(data) else []
+    return ", ".join([role, *scales, *dict(list_marks(data)).get(label, [])])
+
+
+def _has_two_scales(data: ReportData) -> bool:
+    return len(set(data.models["energy_scale"].dropna())) > 1
 
 
 def _find_best(data: ReportData, labels: list[str], benchmark: str, name: str) -> str | None:
@@ -132,6 +138,8 @@ def _find_best(data: ReportData, labels: list[str], benchmark: str, name: str) -
     values = {label: value for label in labels if (value := data.find_metric(label, benchmark, name)) is not None}
     if better is None or len(values) < 2 or len(set(values.values())) == 1:
         return None
+    if name == "energy_rmse_ev_per_atom" and _has_two_scales(data):
+        return None  # whose scale the labels have decides, not the model
     if better == "one":
         return min(values, key=lambda label: abs(values[label] - 1))
     return min(values, key=lambda label: values[label] if better == "lower" else -values[label])

@@ -11,7 +11,10 @@ from heo_core.reporting.answer import compute_headline, compute_statements
 from heo_core.reporting.cautions import compute_cautions
 from heo_core.reporting.comparison import find_change
 from heo_core.reporting.data import ReportData, make_frame
+from heo_core.reporting.palette import assign_styles
+from heo_core.reporting.quantities import get_quantity
 from heo_core.reporting.sections.benchmark_titles import describe_benchmark
+from heo_core.reporting.sections.leaderboard import build_leaderboard
 
 
 def make_comparison(before, after, low, high, name="forces_rmse_ev_per_ang", n=36):
@@ -319,3 +322,18 @@ def test_levels_over_other_structures_than_the_paired_ones_are_not_shown(report)
     assert change is not None
     assert (change.before, change.after) == (None, None)
     assert change.difference == paired.difference
+
+
+def test_the_leaderboard_marks_no_best_energy_where_two_scales_are_compared(report):
+    def count_best(data):
+        energy = get_quantity("energy_rmse_ev_per_atom").title
+        table = build_leaderboard(data, assign_styles(data.models)).blocks[0]
+        at = [index for index, column in enumerate(table.columns) if column.title == energy]
+        return sum(row.cells[index].best for row in table.rows for index in at), table
+
+    two = replace(report, models=report.models.assign(energy_scale=["pbe", "mp2020"]))
+    one = replace(report, models=report.models.assign(energy_scale=["pbe", None]))
+    assert count_best(one)[0] == 1
+    n_best, table = count_best(two)
+    assert n_best == 0
+    assert "energies on the scale mp2020" in table.rows[1].cells[0].detail
