@@ -26,9 +26,9 @@ from db.engine import session_scope
 from db.versions import label
 from flows.admission import admit, limit
 from flows.benchmarks import compare_evaluations, evaluate_model
+from flows.deployment_runs import RESTART_PATIENCE
 from flows.report import show_report, write_report
 from flows.settings import load_settings
-from flows.trial_runs import RESTART_PATIENCE
 from flows.tries import AGAIN
 from heo_core.errors import EvaluationError, HeoError, InputError
 from heo_core.params import hash_json

@@ -18,9 +18,10 @@ from db.engine import exclusive, session_scope
 from db.schema import Sweep, SweepTrial
 from db.versions import label
 from flows.admission import admit, limit
+from flows.deployment_runs import Sight
 from flows.registry import is_published, register_model
 from flows.settings import Settings, load_settings
-from flows.trial_runs import HereRunner, PoolRunner, Runner, Sight
+from flows.trial_runs import HereRunner, PoolRunner, Runner
 from heo_core import search
 from heo_core.errors import TrainingError, first_line
 from heo_core.params import FinetuneParams, SweepParams, hash_json
