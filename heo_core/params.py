@@ -69,10 +69,27 @@ def _number_fields(schema: dict[str, Any]) -> None:
         field["position"] = position
 
 
+_UNITS = {"ev_per_ang": "eV/Å", "ev_per_atom": "eV/atom", "ang3": "Å³", "ang": "Å", "fs": "fs", "k": "K", "r": "R"}
+
+
+def _make_title(name: str, _: object) -> str:
+    """Return the label of a field in Prefect's form: its name, with the unit at its end in brackets."""
+    for suffix, unit in _UNITS.items():
+        if name.endswith(f"_{suffix}"):
+            return f"{_make_title(name.removesuffix(f'_{suffix}'), _)} ({unit})"
+    return name[:1].upper() + name[1:].replace("_", " ")
+
+
 class Params(BaseModel):
     """Base of all parameters: frozen, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_number_fields)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_extra=_number_fields,
+        field_title_generator=_make_title,
+    )
 
     PATHS: ClassVar[tuple[str, ...]] = ()
     """Fields that hold paths of the machine where the work is done."""
@@ -941,6 +958,35 @@ def parse_benchmark(stored: dict[str, Any]) -> BenchmarkParams:
     return adapter.validate_python(stored)
 
 
+class ScaleParams(Params):
+    """Where the structures of an evaluation are computed, and in how large pieces."""
+
+    runner: Literal["local", "dask", "dask-jobqueue"] = Field(
+        "local",
+        description="local: in the run's own process; dask: in processes of one thread each, on the same machine or "
+        "where its HEO_DASK_SCHEDULER says; dask-jobqueue: in SLURM jobs, as Dask's configuration describes them",
+    )
+    n_workers: int | None = Field(
+        None, ge=1, le=1000, description="processes or jobs; empty: a process for each core, or what the scheduler has"
+    )
+    structures_per_shard: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="structures that a process is given at a time; empty: an eighth of its share, at most 256",
+    )
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.runner == "local" and (self.n_workers, self.structures_per_shard) != (None, None):
+            msg = "n_workers and structures_per_shard go with the runners dask and dask-jobqueue; local is one process"
+            raise ValueError(msg)
+        if self.runner == "dask-jobqueue" and self.n_workers is None:
+            msg = "the runner dask-jobqueue needs n_workers: how many jobs to start"
+            raise ValueError(msg)
+        return self
+
+
 class EvaluationParams(Params):
     """Which models are evaluated on which benchmarks."""
 
@@ -961,6 +1007,7 @@ class EvaluationParams(Params):
         default=False,
         description="run again what is done; the old numbers stay until the new ones are complete and take their place",
     )
+    scale: ScaleParams = ScaleParams()
     energy_forces: EnergyForcesParams = EnergyForcesParams()
     off_equilibrium: OffEquilibriumErrorsParams = OffEquilibriumErrorsParams()
     rattle_relax: RattleRelaxParams = RattleRelaxParams()
@@ -1004,6 +1051,7 @@ class RelaxJobParams(Params):
         "extxyz", description="format of the relaxed structures; extxyz carries energy, forces and stress too"
     )
     force: bool = Field(default=False, description="relax again what is done")
+    scale: ScaleParams = ScaleParams()
 
 
 class ReportParams(Params):

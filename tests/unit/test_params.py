@@ -12,7 +12,9 @@ from heo_core.params import (
     CurationParams,
     EvaluationParams,
     FinetuneParams,
+    Params,
     PipelineParams,
+    ReplayParams,
     parse_benchmark,
 )
 
@@ -67,3 +69,15 @@ def test_a_set_word_without_field_or_value_is_refused(word: str) -> None:
 def test_a_set_word_cannot_enter_a_plain_value() -> None:
     with pytest.raises(InputError, match="set to a value already"):
         build_params(FinetuneParams, ["lr=1", "lr.x=1"])
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "title"),
+    [
+        (FinetuneParams, "E0s", "E0s"),
+        (ReplayParams, "max_force_ev_per_ang", "Max force (eV/Å)"),
+        (ReplayParams, "n_cells", "N cells"),
+    ],
+)
+def test_a_form_labels_a_field_with_its_unit(params: type[Params], field: str, title: str) -> None:
+    assert params.model_json_schema()["properties"][field]["title"] == title
