@@ -9,7 +9,9 @@ from pathlib import Path
 from deploy.services.prefect_api import Json, PrefectApi
 from deploy.services.process import Say, marked_processes
 from deploy.services.state import WorkerState
+from deploy.services.workers import is_of_this_machine
 
+WORKER_LABEL = "prefect.worker.name"  # a worker gives it to a run after its claim, before the start of its process
 SUBMIT_PATIENCE_S = 60.0  # between a worker's claim of a run and the start of its process
 
 
@@ -19,21 +21,24 @@ def live_flow_run_ids(home: Path) -> set[str]:
 
 
 def is_orphan(run: Json, live: set[str], workers: Mapping[str, WorkerState]) -> bool:
-    """Tell whether a run of our work pools counts as going on although nothing works on it.
+    """Tell whether a run of this machine's workers counts as going on although nothing works on it.
 
     A scheduled run waits for a worker and is none. A pending one was claimed: its worker is about to start a process,
-    unless that worker is gone, or a process should be there long since.
+    unless that worker is gone, or a process should be there long since. Where it does not say yet who claimed it, it
+    may be another machine's, and has its time.
     """
-    worker = workers.get(run["work_pool_name"] or "")
-    if worker is None or run["id"] in live:
+    worker, name = workers.get(run["work_pool_name"] or ""), run["labels"].get(WORKER_LABEL)
+    is_ours = name is not None and is_of_this_machine(name)
+    if worker is None or run["id"] in live or (name is not None and not is_ours):
         return False
     if run["state_type"] in {"RUNNING", "CANCELLING"}:
-        return True
+        return is_ours
     if run["state_type"] != "PENDING":
         return False
     claimed = datetime.fromisoformat(run["state"]["timestamp"]).timestamp()
-    waited_s = datetime.now(UTC).timestamp() - claimed
-    return worker.create_time is None or claimed < worker.create_time or waited_s > SUBMIT_PATIENCE_S
+    if datetime.now(UTC).timestamp() - claimed > SUBMIT_PATIENCE_S:
+        return True
+    return is_ours and (worker.create_time is None or claimed < worker.create_time)
 
 
 def crash_orphans(api: PrefectApi, home: Path, workers: Mapping[str, WorkerState], say: Say) -> list[str]:

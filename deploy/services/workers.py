@@ -69,12 +69,21 @@ class Worker:
     @property
     def name(self) -> str:
         """Name in Prefect."""
-        return f"{self.key} on {socket.gethostname()}"
+        return f"{self.key}{_on_this_machine()}"
 
     @property
     def threads(self) -> int:
         """Threads of each of its runs."""
         return self.pool.threads or max(1, (os.cpu_count() or 1) // self.share)
+
+
+def is_of_this_machine(name: str) -> bool:
+    """Tell whether a worker of this name in Prefect is one that `heo up` starts on this machine."""
+    return name.endswith(_on_this_machine())
+
+
+def _on_this_machine() -> str:
+    return f" on {socket.gethostname()}"
 
 
 def list_workers(gpus: Sequence[str] | None) -> tuple[Worker, ...]:

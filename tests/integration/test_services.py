@@ -15,9 +15,11 @@ import psycopg
 import pytest
 
 from deploy.services import process
+from deploy.services.flow_runs import WORKER_LABEL
 from deploy.services.ports import is_free
 from deploy.services.prefect_api import PrefectApi
 from deploy.services.state import load_state
+from deploy.services.workers import POOLS, Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -209,22 +211,28 @@ def test_up_finds_its_processes_again_when_its_notes_are_lost(home):
     assert heo(home, "status").returncode == 0
 
 
-def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_started_again(home):
+def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_started_again_but_not_another_machines(home):
     with PrefectApi(load_state(home).server.api_url) as api:
         deployment = api.deployment("curate")
         api.request("PATCH", "/work_pools/cpu", {"is_paused": True})  # the worker shall leave this run alone
         run = api.create_flow_run(deployment["id"], idempotency_key="test", tags=[])
-        api.set_state(run["id"], "RUNNING", "as if")
+        foreign = api.create_flow_run(deployment["id"], idempotency_key="elsewhere", tags=[])
+        for each, worker in ((run, Worker(POOLS[0]).name), (foreign, "cpu on another machine")):
+            api.request("PATCH", f"/flow_runs/{each['id']}/labels", {WORKER_LABEL: worker})
+            api.set_state(each["id"], "RUNNING", "as if")
         heo_ok(home, "up")
         deadline = time.monotonic() + 60
         while (state := api.flow_run(run["id"])["state"])["name"] != "AwaitingRetry" and time.monotonic() < deadline:
             time.sleep(0.2)
         states = api.request("GET", f"/flow_run_states/?flow_run_id={run['id']}")
-        api.set_state(run["id"], "CANCELLED", "seen")
+        untouched = api.flow_run(foreign["id"])["state_type"]
+        for each in (run, foreign):
+            api.set_state(each["id"], "CANCELLED", "seen")
         api.request("PATCH", "/work_pools/cpu", {"is_paused": False})
     (crashed,) = [state for state in states if state["type"] == "CRASHED"]
     assert "process of this run is gone" in crashed["message"]
     assert state["type"] == "SCHEDULED", "it is not started again"
+    assert untouched == "RUNNING"
 
 
 def test_a_port_in_use_is_one_clear_error_and_nothing_is_started(tmp_path):
