@@ -3,13 +3,16 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fuzz lint types contracts up down clean purge
+.PHONY: help setup setup-sevennet quickstart test test-fuzz test-sevennet lint types contracts up down clean purge
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 - \2/p' Makefile
 
 setup:
 	@sh deploy/setup.sh
+
+setup-sevennet: setup ## install SevenNet beside MACE, in an environment of its own
+	@sh deploy/setup.sh sevennet
 
 quickstart: setup ## install, start everything, run the whole pipeline on bundled data
 	@$(BIN)/heo quickstart

@@ -1,13 +1,47 @@
 #!/bin/sh
-# Make .venv with the pinned dependencies and heo itself, editable. Does nothing if that is done already for this
-# pyproject.toml, these constraints and this folder. Run from the checkout.
+# Make .venv with the pinned dependencies and heo itself, editable. With the word sevennet: .venv-sevennet, with sevenn in
+# place of mace-torch, which want different e3nn. Does nothing if that is done already for this pyproject.toml, these
+# constraints and this folder. Run from the checkout.
 set -eu
 
-VENV=.venv
+case ${1-} in
+'') VENV=.venv OWN_CONSTRAINTS= ;;
+sevennet) VENV=.venv-sevennet OWN_CONSTRAINTS=constraints-sevennet.txt ;;
+*) echo "$0 $1: allowed: no word, or sevennet" >&2 && exit 2 ;;
+esac
 STAMP=$VENV/.heo-installed
 UNFINISHED=$VENV/.heo-installing # there while an installation goes on; left behind by one that was killed
 
-key=$({ pwd -P; cat pyproject.toml constraints.txt; } | cksum)
+install_heo() {
+    echo "==> installing heo and its dependencies into $VENV (about 3 minutes; 8 GB on disk, most of it PyTorch)"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+    # icet comes as source: it makes quasirandom cells, and nothing else needs it.
+    sqs="'heo structures generate --filling sqs' will not work; for it, have a C++ compiler and run: \
+    $VENV/bin/python -m pip install --constraint constraints.txt icet"
+    if command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1; then
+        echo "==> building icet (about a minute)"
+        "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --constraint constraints.txt icet ||
+            echo "==> icet could not be built: $sqs"
+    else
+        echo "==> no C++ compiler here: $sqs"
+    fi
+}
+
+install_sevennet() {
+    echo "==> installing SevenNet and heo without MACE into $VENV (about 3 minutes; 8 GB on disk, most of it PyTorch)"
+    "$VENV/bin/python" >"$VENV/requirements.txt" -c '
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    wanted = tomllib.load(file)["project"]["dependencies"]
+print("sevenn", *(line for line in wanted if not line.startswith("mace-torch")), sep="\n")'
+    awk -F== 'NR == FNR { own[$1]; print; next } !($1 in own)' "$OWN_CONSTRAINTS" constraints.txt >"$VENV/constraints.txt"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --constraint "$VENV/constraints.txt" \
+        --requirement "$VENV/requirements.txt"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --editable .
+}
+
+# shellcheck disable=SC2086  # no file in place of an empty word
+key=$({ pwd -P; cat pyproject.toml constraints.txt $OWN_CONSTRAINTS; } | cksum)
 if [ ! -e "$UNFINISHED" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$key" ] && "$VENV/bin/python" -c '' 2>/dev/null; then
     exit 0
 fi
@@ -24,17 +58,6 @@ if [ ! -d "$VENV" ]; then
     "$python" -m venv "$VENV"
 fi
 : >"$UNFINISHED"
-echo "==> installing heo and its dependencies into $VENV (about 3 minutes; 8 GB on disk, most of it PyTorch)"
-"$VENV/bin/python" -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-# icet comes as source: it makes quasirandom cells, and nothing else needs it.
-sqs="'heo structures generate --filling sqs' will not work; for it, have a C++ compiler and run: \
-    $VENV/bin/python -m pip install --constraint constraints.txt icet"
-if command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1; then
-    echo "==> building icet (about a minute)"
-    "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --constraint constraints.txt icet ||
-        echo "==> icet could not be built: $sqs"
-else
-    echo "==> no C++ compiler here: $sqs"
-fi
+"install_${1:-heo}"
 printf '%s\n' "$key" >"$STAMP"
 rm "$UNFINISHED"

@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 
 from db import datasets, evaluations, models
 from db.engine import exclusive, session_scope
+from flows.environments import hand_over
 from db.schema import Benchmark
 from db.versions import find_version, label, list_references
 from flows.events import emit_benchmark_auto
@@ -26,7 +27,7 @@ from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
 from flows.tries import AGAIN
 from heo_core.curation.labelled import read_labelled
-from heo_core.errors import InputError
+from heo_core.errors import InputError, ModelError
 from heo_core.evaluation import (
     energy_forces,
     equation_of_state,
@@ -222,6 +223,8 @@ def _check_labels(params: OffEquilibriumErrorsParams, structures: Sequence[Struc
     **AGAIN,
 )
 def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = False) -> int:
+    if (elsewhere := _evaluate_elsewhere(model_version_id, benchmark_id, url, force=force)) is not None:
+        return elsewhere
     """Return the id of the evaluation; a completed one is found again, a broken one goes on where it stopped.
 
     force: a completed one is run again, beside the old one, whose numbers stay until the new ones take their place.
@@ -252,6 +255,29 @@ def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = Fa
         try:
             _run_benchmark(evaluation_id, model_version_id, benchmark, device, settings)
         except BaseException as exc:
+def _evaluate_elsewhere(model_version_id: int, benchmark_id: int, url: str, *, force: bool) -> int | None:
+    """Return the evaluation of a model whose family only another environment has; None where this one has it."""
+    with session_scope(url) as session:
+        model = models.get_model(session, model_version_id)
+        benchmark = evaluations.get_benchmark(session, benchmark_id)
+        found = evaluations.find_evaluation(session, model_version_id, benchmark_id)
+        reference = None if benchmark.reference_id is None else models.get_model(session, benchmark.reference_id)
+    if is_installed(model.family):
+        if reference is not None and not is_installed(reference.family):
+            raise InputError(
+                f"{label(benchmark)} compares under {label(reference)}, of the family {reference.family}, which no "
+                f"environment has together with {model.family}; allowed: chgnet:0.3.0, or one of {model.family}"
+            )
+        return None
+    if found is None or found.state != "completed" or force:
+        hand_over(model.family, label(model), [benchmark_id], force=force)
+        with session_scope(url) as session:
+            found = evaluations.find_evaluation(session, model_version_id, benchmark_id)
+    if found is None:
+        raise ModelError(f"{label(model)} was evaluated by a worker that has another database than this one")
+    return found.id
+
+
             # Ctrl-C and a cancelled run included: an evaluation that ended says so.
             with session_scope(url) as session:
                 evaluations.fail_evaluation(session, evaluation_id, f"{type(exc).__name__}: {exc}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
-from prefect.logging import get_run_logger
+from prefect.exceptions import MissingContextError, ObjectNotFound
+from prefect.logging import get_logger, get_run_logger
 
 from heo_core.errors import ServiceError
 
@@ -22,6 +23,14 @@ SILENCE_S = 600.0  # how long the Prefect server may fail to answer
 RESTART_PATIENCE = timedelta(seconds=60)  # in which an automation starts a crashed run again
 PATIENCE_S = 60.0  # how long a run may wait before it is asked whether there is a worker for it
 POLL_S = 2.0
+
+
+def get_log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """Return the log of the flow that runs; the program's where none does."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger("heo")
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ class Deployment:
             self._asked_at = time.monotonic()
             pool, problem = self.find_problem()
             if problem is not None:
-                get_run_logger().warning("work waits for the pool %s: %s; run 'heo up'", pool, problem)
+                get_log().warning("work waits for the pool %s: %s; run 'heo up'", pool, problem)
 
 
 def _read_flow_run(flow_run_id: str) -> FlowRun | None:

@@ -20,7 +20,7 @@ from flows.assess import assess_model
 from flows.events import emit_model_registered
 from flows.progress import ProgressReporter
 from flows.provenance import describe_code, describe_device, list_package_versions
-from flows.registry import load_model_file, register_model
+from flows.registry import load_model_file, register_foundation_model
 from flows.settings import Settings, load_settings
 from heo_core.errors import DivergedError, ModelError
 from heo_core.finetuning.preparation import prepare_training
@@ -40,7 +40,7 @@ def register_foundation(params: FinetuneParams) -> int:
         # A foundation may be a long download: a wrong name of a dataset is refused before it.
         datasets.get_dataset(session, params.dataset)
         _find_replayed(params, lambda name: datasets.get_dataset(session, name))
-    return register_model(params.foundation, settings)
+    return register_foundation_model(params.foundation, settings)
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -55,8 +55,6 @@ def train(params: FinetuneParams, foundation_id: int) -> int:
         replayed = _find_replayed(params, lambda name: datasets.get_dataset(session, name))
         foundation = models.get_model(session, foundation_id)
         name = params.name or f"{foundation.name}-{dataset.name}"
-    if foundation.family != "mace":
-        raise ModelError(f"{params.foundation} is of the family {foundation.family}; only mace models can be finetuned")
     run = _Run(params, dataset, replayed, foundation, name, settings)
     with exclusive(
         url,

@@ -15,7 +15,7 @@ from db.schema import ModelVersion
 from flows.events import emit_model_registered
 from flows.settings import Settings, load_settings
 from heo_core.errors import InputError, ModelError, ServiceError
-from heo_core.models import FOUNDATIONS, describe, find_published_file, resolve_model
+from heo_core.models import FOUNDATIONS, describe, find_published_file, is_installed, resolve_model
 from heo_core.models.download import tell_stderr
 from heo_core.params import NAME_PATTERN
 from heo_core.records import ModelFile
@@ -33,6 +33,8 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
     if not is_published(reference):
         with session_scope(url) as session:
             return models.get_registered_model(session, reference.removeprefix("registry:")).id
+    if reference in FOUNDATIONS and not is_installed(FOUNDATIONS[reference].family):
+        return _register_elsewhere(reference, settings)
     name = _check_name(name or name_published_model(reference), reference)
     pinned = _find_pinned(reference, settings)
     if pinned is not None and _is_only_in_store(pinned, settings):
@@ -57,6 +59,38 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
     if is_new:
         emit_model_registered(row.id, settings)
     return row.id
+
+
+def register_foundation_model(reference: str, settings: Settings) -> int:
+    """Return the id of the model version that a finetuning starts from; ModelError for one that cannot be finetuned."""
+    published = FOUNDATIONS.get(reference)
+    if published is not None:
+        _check_can_be_finetuned(reference, published.family)
+    model_version_id = register_model(reference, settings)
+    with session_scope(settings.resolve_database_url()) as session:
+        _check_can_be_finetuned(reference, models.get_model(session, model_version_id).family)
+    return model_version_id
+
+
+def _check_can_be_finetuned(reference: str, family: str) -> None:
+    if family != "mace":
+        raise ModelError(f"{reference} is of the family {family}; only mace models can be finetuned")
+
+
+def _register_elsewhere(reference: str, settings: Settings) -> int:
+    """Return the id of a model whose family this environment has not; at first a worker of its own registers it."""
+    url = settings.resolve_database_url()
+    with session_scope(url) as session:
+        found = models.find_published(session, reference)
+    if found is None:
+        from flows.environments import hand_over  # it imports Prefect, which takes seconds
+
+        hand_over(FOUNDATIONS[reference].family, reference)
+        with session_scope(url) as session:
+            found = models.find_published(session, reference)
+    if found is None:
+        raise ModelError(f"{reference} was registered by a worker that has another database than {settings.home}")
+    return found.id
 
 
 def load_model_file(model_version_id: int, settings: Settings) -> ModelFile:
@@ -107,6 +141,7 @@ def _gather_facts(model: ModelFile) -> dict[str, Any]:
     """Facts of a file that the registry keeps."""
     facts = describe(model)
     known = {name: facts[name] for name in ("e0s", "dtype", "n_parameters", "r_max_ang")}
+    known |= {"package_versions": facts.get("package_versions")}
     return {**known, "code_version": version("heo")}
 
 

@@ -19,7 +19,7 @@ from db.schema import Sweep, SweepTrial
 from db.versions import label
 from flows.admission import admit, limit
 from flows.deployment_runs import Sight
-from flows.registry import is_published, register_model
+from flows.registry import is_published, register_foundation_model
 from flows.settings import Settings, load_settings
 from flows.trial_runs import HereRunner, PoolRunner, Runner
 from heo_core import search
@@ -39,7 +39,7 @@ def define_sweep(params: SweepParams) -> int:
     settings = load_settings()
     url = settings.resolve_database_url()
     references = (params.base.foundation, *params.space.get("foundation", ()))
-    foundation_ids = [register_model(reference, settings) for reference in references]
+    foundation_ids = [register_foundation_model(reference, settings) for reference in references]
     with session_scope(url) as session:
         dataset = datasets.get_dataset(session, params.base.dataset)
         foundations = [models.get_model(session, i) for i in foundation_ids]

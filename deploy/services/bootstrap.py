@@ -25,6 +25,7 @@ DEPLOYMENTS = (
     "finetune",
     "sweep",
     "evaluate",
+    "evaluate-sevennet",
     "reevaluate",
     "reevaluate-model",
     "relax",

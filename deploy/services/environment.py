@@ -113,11 +113,21 @@ def private_temporary_folder(home: Path) -> Path:
 
 
 def worker_environment(
-    settings: Settings, worker: str, api_url: str, threads: int, *, gpu: str | None = None
+    settings: Settings,
+    worker: str,
+    api_url: str,
+    threads: int,
+    *,
+    gpu: str | None = None,
+    python: str = sys.executable,
 ) -> dict[str, str]:
-    """Return the environment of a worker, which its flow runs inherit; gpu: the only one that they see."""
+    """Return the environment of a worker, which its flow runs inherit.
+
+    gpu: the only one that they see. python: what the worker is started with, and its runs find first.
+    """
     variables = service_environment(settings, f"worker-{worker}") | prefect_environment(settings, api_url)
     variables |= {
+        "PATH": os.pathsep.join([str(Path(python).parent), variables["PATH"]]),
         "TMPDIR": str(private_temporary_folder(resolved_home(settings))),
         "HEO_FLOW_LOG": str(log_file(settings, f"worker-{worker}")),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
@@ -136,7 +146,7 @@ def worker_environment(
     return variables
 
 
-def worker_digest(environment: dict[str, str]) -> str:
+def worker_digest(environment: dict[str, str], python: str = sys.executable) -> str:
     """Digest what a worker must be restarted for: its settings, and which Python runs which checkout."""
-    text = repr(([environment.get(name) for name in WORKER_SETTINGS], sys.executable, str(CHECKOUT)))
+    text = repr(([environment.get(name) for name in WORKER_SETTINGS], python, str(CHECKOUT)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ from deploy.services.environment import log_file, resolved_home, worker_digest, 
 from deploy.services.prefect_api import PrefectApi
 from deploy.services.process import Say, end, end_strays, last_lines, recognise, spawn, wait
 from deploy.services.state import ServicesState, WorkerState
-from flows.settings import Settings
+from flows.settings import CHECKOUT, Settings
 from heo_core.errors import ServiceError
 
 WORDS = ("prefect", "worker", "start", "--pool")
@@ -26,13 +26,28 @@ STOP_PATIENCE_S = 10.0  # a worker that outlived its server spins on SIGTERM
 class Pool:
     """A Prefect work pool: how many runs a worker of it has at once, each with how many threads (None: all cores).
 
-    The pool itself has no limit, for more machines may serve it.
+    The pool itself has no limit, for more machines may serve it. venv: folder in the checkout of the environment that
+    its worker runs in, where that is another than ours.
     """
 
     name: str
     limit: int
     threads: int | None
     description: str
+    venv: str | None = None
+
+    @property
+    def python(self) -> str:
+        """What its worker is started with."""
+        return sys.executable if self.venv is None else str(CHECKOUT / self.venv / "bin" / "python")
+
+    @property
+    def is_served(self) -> bool:
+        """Whether its environment is whole on this machine, as deploy/setup.sh leaves it: then it has a worker."""
+        if self.venv is None:
+            return True
+        folder = CHECKOUT / self.venv
+        return (folder / ".heo-installed").exists() and not (folder / ".heo-installing").exists()
 
 
 POOLS = (
@@ -42,6 +57,13 @@ POOLS = (
         1,
         None,
         "Training and evaluation: a worker runs one at a time, on its GPU where there is one, else on all cores.",
+    ),
+    Pool(
+        "sevennet",
+        1,
+        None,
+        "SevenNet models, in an environment of their own: 'make setup-sevennet' makes it, 'heo up' starts its worker.",
+        ".venv-sevennet",
     ),
 )
 GPU_POOL = POOLS[1]
@@ -89,7 +111,7 @@ def _on_this_machine() -> str:
 def list_workers(gpus: Sequence[str] | None) -> tuple[Worker, ...]:
     """Return the workers of a machine with these GPUs: one a pool, but one for each GPU where there are several."""
     gpus = gpus or ()
-    others = tuple(Worker(pool) for pool in POOLS if pool is not GPU_POOL)
+    others = tuple(Worker(pool) for pool in POOLS if pool is not GPU_POOL and pool.is_served)
     pinned = tuple(Worker(GPU_POOL, gpu, len(gpus)) for gpu in gpus)
     return (*others, *(pinned if len(pinned) > 1 else (Worker(GPU_POOL),)))
 
@@ -112,8 +134,9 @@ def living(state: ServicesState) -> dict[str, WorkerState]:
 
 def start(settings: Settings, worker: Worker, known: WorkerState, api_url: str, say: Say) -> WorkerState:
     """Start a worker where it does not run with these settings."""
-    environment = worker_environment(settings, worker.key, api_url, worker.threads, gpu=worker.gpu)
-    digest = worker_digest(environment)
+    python = worker.pool.python
+    environment = worker_environment(settings, worker.key, api_url, worker.threads, gpu=worker.gpu, python=python)
+    digest = worker_digest(environment, python)
     running = find(worker, known)
     if running is not None and known.environment == digest:
         return known
@@ -122,7 +145,7 @@ def start(settings: Settings, worker: Worker, known: WorkerState, api_url: str, 
         end([running], STOP_PATIENCE_S)
     end_strays(resolved_home(settings), worker.service)
     say(f"worker {worker.key}: starting")
-    command = [sys.executable, "-m", *WORDS, worker.pool.name, "--type", "process", "--limit", str(worker.pool.limit)]
+    command = [python, "-m", *WORDS, worker.pool.name, "--type", "process", "--limit", str(worker.pool.limit)]
     process = spawn(
         [*command, "--name", worker.name],
         log=log_file(settings, worker.service),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ __all__ = [
     "describe",
     "find_published_file",
     "inspect_file",
+    "is_installed",
     "load",
     "load_model",
     "resolve_device",
@@ -34,6 +37,9 @@ __all__ = [
 ]
 
 _ASSETS = Path(__file__).parents[1] / "assets"
+
+_PACKAGES = {"mace": "mace", "chgnet": "chgnet", "sevennet": "sevenn"}
+"""What each family is imported from. SevenNet and MACE want different e3nn, so no environment has both."""
 
 
 def load(model: str | ModelFile, *, device: str = "auto", dtype: str = "float64") -> Potential:
@@ -59,10 +65,16 @@ def resolve_model(reference: str, *, sha256: str | None = None, tell: Tell = tel
         tell(foundation.notice)
     if reference == "heo-mini":
         return _resolve_bundled(reference)
+    if foundation is not None:
+        _require(foundation.family)
     if foundation is not None and foundation.family == "chgnet":
         from heo_core.models import chgnet
 
         return chgnet.resolve_chgnet()
+    if foundation is not None and foundation.family == "sevennet":
+        from heo_core.models import sevennet
+
+        return sevennet.resolve_sevennet()
     if foundation is not None:
         from heo_core.models import mace
 
@@ -72,6 +84,22 @@ def resolve_model(reference: str, *, sha256: str | None = None, tell: Tell = tel
     if re.fullmatch(NAME_PATTERN, reference.removeprefix("registry:").partition("@")[0]):
         return _ask_registry(reference)
     raise ModelError(f"{reference!r} is not a model that can be found; allowed: {ALLOWED_REFERENCES}")
+
+
+def is_installed(family: str) -> bool:
+    """Whether models of a family can be computed in this environment."""
+    return family in _PACKAGES and find_spec(_PACKAGES[family]) is not None
+
+
+def _require(family: str) -> None:
+    if family not in _PACKAGES:
+        raise ModelError(f"model family is {family!r}; allowed: {', '.join(_PACKAGES)}")
+    if not is_installed(family):
+        raise ModelError(
+            f"models of the family {family} cannot be computed in this environment, {sys.prefix}, which has no package "
+            f"{_PACKAGES[family]}; SevenNet has an environment of its own: 'make setup-sevennet' makes .venv-sevennet, "
+            "and 'heo up' starts a worker of it"
+        )
 
 
 def find_published_file(reference: str) -> Path | None:
@@ -89,15 +117,18 @@ def load_model(model: ModelFile, *, device: str = "auto", dtype: str = "float64"
     """
     if dtype not in {"float32", "float64"}:
         raise ModelError(f"dtype is {dtype!r}; allowed: float32, float64")
-    if model.family == "mace":
-        from heo_core.models import mace
-
-        return mace.MacePotential(model, device=resolve_device(device), dtype=dtype)
+    _require(model.family)
     if model.family == "chgnet":
         from heo_core.models import chgnet
 
         return chgnet.ChgnetPotential(model, device=resolve_device(device))
-    raise ModelError(f"model family is {model.family!r}; allowed: mace, chgnet")
+    if model.family == "sevennet":
+        from heo_core.models import sevennet
+
+        return sevennet.SevenNetPotential(model, device=resolve_device(device))
+    from heo_core.models import mace
+
+    return mace.MacePotential(model, device=resolve_device(device), dtype=dtype)
 
 
 def inspect_file(path: str | Path) -> ModelFile:
@@ -106,6 +137,7 @@ def inspect_file(path: str | Path) -> ModelFile:
     ModelError with one sentence otherwise: no such file, not a torch archive, references to other code than MACE's, a
     bare state_dict, a compiled model, numbers that are not finite.
     """
+    _require("mace")
     from heo_core.models import mace
 
     return mace.inspect_mace_file(Path(path))
@@ -115,12 +147,17 @@ def describe(model: ModelFile) -> dict[str, Any]:
     """Facts for the registry, read from the file.
 
     n_parameters, elements, r_max_ang (the cutoff), dtype (of the weights), e0s (element to eV, of the head that
-    computes) and heads (names of the output heads).
+    computes) and heads (names of the output heads); where the weights come in a package, package_versions too.
     """
+    _require(model.family)
     if model.family == "chgnet":
         from heo_core.models import chgnet
 
         return chgnet.describe_chgnet(model)
+    if model.family == "sevennet":
+        from heo_core.models import sevennet
+
+        return sevennet.describe_sevennet(model)
     from heo_core.models import mace
 
     return mace.describe_mace(model)

@@ -29,7 +29,7 @@ class Foundation:
     """
 
     reference: str
-    family: Literal["mace", "chgnet"]
+    family: Literal["mace", "chgnet", "sevennet"]
     mace_name: str | None
     licence: str
     energy_scale: EnergyScale
@@ -114,6 +114,16 @@ FOUNDATIONS = {
             "PBE(+U) with the MP2020 corrections",
             "MPtrj",
             citation="Deng et al., Nat. Mach. Intell. 5, 1031 (2023)",
+        ),
+        Foundation(
+            "sevennet:7net-0",
+            "sevennet",
+            None,
+            "MIT",
+            "pbe-uncorrected",
+            "PBE(+U)",
+            "MPtrj",
+            citation="Park et al., J. Chem. Theory Comput. 20, 4857 (2024)",
         ),
     )
 }

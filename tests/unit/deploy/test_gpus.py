@@ -1,11 +1,20 @@
 import os
+import sys
 
 import pytest
 
+from deploy.services import workers as module
 from deploy.services.gpus import choose_gpus, list_gpus
 from deploy.services.state import ServicesState, WorkerState
 from deploy.services.workers import list_workers, living
 from heo_core.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path, monkeypatch):
+    """A checkout without environments of its own."""
+    monkeypatch.setattr(module, "CHECKOUT", tmp_path)
+    return tmp_path
 
 
 def keys(gpus):
@@ -15,6 +24,19 @@ def keys(gpus):
 def test_each_of_several_gpus_has_a_worker_and_one_or_none_has_the_plain_one():
     assert keys([]) == keys(["0"]) == ["cpu", "gpu"]
     assert keys(["0", "3"]) == ["cpu", "gpu-0", "gpu-3"]
+
+
+def test_a_pool_of_another_environment_has_a_worker_where_that_is_installed_whole(checkout):
+    venv = checkout / ".venv-sevennet"
+    venv.mkdir()
+    (venv / ".heo-installing").touch()
+    assert keys([]) == ["cpu", "gpu"]
+    (venv / ".heo-installed").touch()
+    assert keys([]) == ["cpu", "gpu"]
+    (venv / ".heo-installing").unlink()
+    assert keys([]) == ["cpu", "sevennet", "gpu"]
+    pythons = {worker.key: worker.pool.python for worker in list_workers([])}
+    assert pythons == {"cpu": sys.executable, "gpu": sys.executable, "sevennet": str(venv / "bin" / "python")}
 
 
 def test_workers_of_one_machine_share_its_cores(monkeypatch):
@@ -54,9 +76,7 @@ def test_gpus_are_what_nvidia_smi_lists_unless_the_user_names_some(tmp_path, mon
 
 
 def test_a_pool_is_served_as_long_as_one_of_its_workers_lives(monkeypatch):
-    import deploy.services.workers as module
-
     old, young, dead = (WorkerState(pid=pid, create_time=when) for pid, when in ((1, 10.0), (2, 20.0), (3, 5.0)))
     state = ServicesState(gpus=["0", "1", "2"], workers={"gpu-0": young, "gpu-1": old, "gpu-2": dead})
     monkeypatch.setattr(module, "find", lambda worker, known: None if known.pid in (None, 3) else known)
-    assert living(state) == {"cpu": WorkerState(), "gpu": old}
+    assert living(state) == {"cpu": WorkerState(), "gpu": old, "sevennet": WorkerState()}

@@ -12,7 +12,7 @@ import torch
 from ase.build import bulk
 
 from heo_core.errors import ModelError, ServiceError
-from heo_core.models import FOUNDATIONS, describe, load, load_model, resolve_device, resolve_model
+from heo_core.models import FOUNDATIONS, describe, is_installed, load, load_model, resolve_device, resolve_model
 from heo_core.records import ModelFile
 
 
@@ -47,6 +47,7 @@ def test_an_unknown_reference_is_answered_by_the_allowed_ones(reference):
         "mace-omat-0:small|medium",
         "mace-matpes:pbe|r2scan",
         "chgnet:0.3.0",
+        "sevennet:7net-0",
         "file:PATH",
         "registry:NAME@VERSION",
     ):
@@ -161,5 +162,13 @@ def test_a_family_or_precision_that_is_not_there_is_named():
     bundled = resolve_model("heo-mini")
     with pytest.raises(ModelError, match=r"float16.*allowed: float32, float64"):
         load_model(bundled, device="cpu", dtype="float16")
-    with pytest.raises(ModelError, match=r"sevennet.*allowed: mace, chgnet"):
-        load_model(ModelFile("sevennet", "7net-0", None, None), device="cpu")
+    with pytest.raises(ModelError, match=r"nequip.*allowed: mace, chgnet, sevennet"):
+        load_model(ModelFile("nequip", "oam", None, None), device="cpu")
+
+
+def test_a_family_of_another_environment_is_refused_with_the_way_to_it():
+    registered = ModelFile("sevennet", "sevennet:7net-0", "nowhere", "0" * 64)
+    for use in (lambda: load("sevennet:7net-0"), lambda: load_model(registered), lambda: describe(registered)):
+        with pytest.raises(ModelError, match=r"sevennet.*no package sevenn;.*make setup-sevennet.*heo up"):
+            use()
+    assert [is_installed(family) for family in ("mace", "chgnet", "sevennet", "nequip")] == [True, True, False, False]

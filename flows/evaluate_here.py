@@ -1,0 +1,32 @@
+"""Evaluate here: one model, in the environment of the worker that runs this. Other flows start it and wait for it."""
+
+from __future__ import annotations
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.admission import admit, limit
+from flows.benchmarks import evaluate_model
+from flows.registry import register_model
+from flows.settings import load_settings
+
+
+@task(name="register the model", cache_policy=NO_CACHE)
+def find_model(reference: str) -> int:
+    """Return the id of the model version."""
+    return register_model(reference, load_settings())
+
+
+@flow(name="evaluate-here", flow_run_name="evaluate {model}", timeout_seconds=limit(days=7), description=__doc__)
+def evaluate_here(model: str, benchmarks: list[int] = [], force: bool = False) -> list[int]:  # noqa: B006  # Prefect's form
+    """Return the ids of the model's evaluations.
+
+    Args:
+        model: a published model such as sevennet:7net-0, or NAME@VERSION of a registered one
+        benchmarks: ids of benchmarks; none: the model is only registered
+        force: run again what is done
+
+    """
+    admit()
+    model_id = find_model(model)
+    return [evaluate_model(model_id, benchmark_id, force=force) for benchmark_id in benchmarks]
