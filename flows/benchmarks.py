@@ -40,7 +40,7 @@ from heo_core.evaluation.metrics import compare_convergence, compute_convergence
 from heo_core.evaluation.reference_sets import load_reference_set
 from heo_core.evaluation.relax import relax_structures
 from heo_core.evaluation.relax_files import write_trajectory
-from heo_core.models import load_model, resolve_device
+from heo_core.models import is_installed, load_model, resolve_device
 from heo_core.models.potential import Potential
 from heo_core.params import (
     AUTO_BENCHMARKS,
