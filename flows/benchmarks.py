@@ -18,9 +18,9 @@ from prefect.runtime import flow_run
 
 from db import datasets, evaluations, models
 from db.engine import exclusive, session_scope
-from flows.environments import hand_over
 from db.schema import Benchmark
 from db.versions import find_version, label, list_references
+from flows.environments import hand_over
 from flows.events import emit_benchmark_auto
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
@@ -223,8 +223,6 @@ def _check_labels(params: OffEquilibriumErrorsParams, structures: Sequence[Struc
     **AGAIN,
 )
 def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = False) -> int:
-    if (elsewhere := _evaluate_elsewhere(model_version_id, benchmark_id, url, force=force)) is not None:
-        return elsewhere
     """Return the id of the evaluation; a completed one is found again, a broken one goes on where it stopped.
 
     force: a completed one is run again, beside the old one, whose numbers stay until the new ones take their place.
@@ -232,6 +230,8 @@ def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = Fa
     settings = load_settings()
     url = settings.resolve_database_url()
     logger = get_run_logger()
+    if (elsewhere := _evaluate_elsewhere(model_version_id, benchmark_id, url, force=force)) is not None:
+        return elsewhere
     with exclusive(url, f"evaluation:{model_version_id}:{benchmark_id}"):
         with session_scope(url) as session:
             model = models.get_model(session, model_version_id)
@@ -255,6 +255,13 @@ def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = Fa
         try:
             _run_benchmark(evaluation_id, model_version_id, benchmark, device, settings)
         except BaseException as exc:
+            # Ctrl-C and a cancelled run included: an evaluation that ended says so.
+            with session_scope(url) as session:
+                evaluations.fail_evaluation(session, evaluation_id, f"{type(exc).__name__}: {exc}")
+            raise
+        return evaluation_id
+
+
 def _evaluate_elsewhere(model_version_id: int, benchmark_id: int, url: str, *, force: bool) -> int | None:
     """Return the evaluation of a model whose family only another environment has; None where this one has it."""
     with session_scope(url) as session:
@@ -276,13 +283,6 @@ def _evaluate_elsewhere(model_version_id: int, benchmark_id: int, url: str, *, f
     if found is None:
         raise ModelError(f"{label(model)} was evaluated by a worker that has another database than this one")
     return found.id
-
-
-            # Ctrl-C and a cancelled run included: an evaluation that ended says so.
-            with session_scope(url) as session:
-                evaluations.fail_evaluation(session, evaluation_id, f"{type(exc).__name__}: {exc}")
-            raise
-        return evaluation_id
 
 
 def _run_benchmark(
