@@ -147,3 +147,18 @@ def test_chgnets_stress_is_the_derivative_of_its_energy_by_strain():
     plus, minus, middle = chgnet.predict([*stretched, cell])
     expected = (plus.energy_ev - minus.energy_ev) / (2 * 1e-3) / cell.volume_ang3
     assert middle.stress_ev_per_ang3[0, 0] == pytest.approx(expected, rel=0.03, abs=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True to a scalar:UserWarning")
+def test_chgnets_numbers_are_those_of_its_own_calculator():
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    chgnet = load_model(resolve_model("chgnet:0.3.0"), device="cpu")
+    cell = make_cell(np.random.default_rng(2), rattle=0.05)
+    atoms = Atoms(cell.species, positions=cell.positions, cell=cell.lattice, pbc=True)
+    atoms.calc = CHGNetCalculator(chgnet.as_ase_calculator().model, use_device="cpu")
+    atoms.calc.model.requires_grad_(requires_grad=True)
+    prediction = chgnet.predict([cell])[0]
+    assert prediction.energy_ev == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
+    np.testing.assert_allclose(prediction.forces_ev_per_ang, atoms.get_forces(), atol=1e-4)
+    np.testing.assert_allclose(prediction.stress_ev_per_ang3, atoms.get_stress(voigt=False), atol=1e-5)
