@@ -1054,6 +1054,89 @@ class RelaxJobParams(Params):
     scale: ScaleParams = ScaleParams()
 
 
+StabilityPrototype = Literal["rocksalt", "fluorite", "perovskite"]
+ReferenceSet = Literal["ground-states", "end-members", "almishal-2025"]
+
+
+class StabilityParams(Params):
+    """Which mixtures of cations are to be compared, on which crystal, and against which binary oxides."""
+
+    PATHS = ("out",)
+
+    cations: tuple[str, ...] = Field(
+        ("Mg", "Co", "Ni", "Cu", "Zn"), min_length=1, description="cations that the mixtures are made of"
+    )
+    n: PositiveInt = Field(5, description="cations in each mixture, in equal shares: all combinations are taken")
+    prototype: StabilityPrototype = Field("rocksalt", description="parent crystal")
+    rest: dict[str, str] = Field(
+        {},
+        description='what fills the other sublattice, for a perovskite only, for example {"A": "Ba"}: the mixtures '
+        "are then on B",
+    )
+    model: str = Field("chgnet:0.3.0", description="model that relaxes cells and oxides: a foundation or registered")
+    references: ReferenceSet = Field(
+        "ground-states",
+        description="oxides that a mixture's enthalpy is counted from. ground-states: each cation's lowest of the "
+        "polymorphs that the model relaxes; end-members: each cation alone on the same crystal; almishal-2025: "
+        "published energies of rock-salt oxides, for CHGNet 0.3.0 only",
+    )
+    n_cells: PositiveInt = Field(3, description="cells of each mixture, each in another order")
+    n_atoms: PositiveInt = Field(
+        64, description="largest number of atoms of a cell; the largest below it in which the shares are whole is taken"
+    )
+    filling: Literal["exact", "sqs"] = Field(
+        "exact",
+        description="exact: cations in random order; sqs: in an order as random as can be (needs the extra heo[sqs])",
+    )
+    sqs_steps: PositiveInt = Field(10_000, description="steps of the search for each sqs cell")
+    rattle_ang: NonNegativeFloat = Field(
+        0.05,
+        description="standard deviation of each atom's displacement per direction before it is relaxed, Å; copper "
+        "leaves its symmetric site only from beside it",
+    )
+    seed: NonNegativeInt = Field(0, description="seed; a cell depends on it, its cations and its number alone")
+    relax: RelaxParams = RelaxParams(dtype="mixed", max_force_calls=500)
+    out: str | None = Field(None, description="folder for the page and stability.csv; empty: the report folder only")
+
+    @field_validator("cations")
+    @classmethod
+    def _check_cations(cls, cations: tuple[str, ...]) -> tuple[str, ...]:
+        """Sort by atomic number: the same mixtures have the same names."""
+        if unknown := [cation for cation in cations if cation not in SYMBOLS or cation == "O"]:
+            msg = f"{', '.join(unknown)} cannot be a cation here; cations takes symbols such as Mg and Co"
+            raise ValueError(msg)
+        if len(set(cations)) < len(cations):
+            msg = f"cations {', '.join(cations)} name one twice"
+            raise ValueError(msg)
+        return tuple(sorted(cations, key=SYMBOLS.index))
+
+    @model_validator(mode="after")
+    def _check_sites(self) -> Self:
+        if self.n > len(self.cations):
+            msg = f"n is {self.n}, but {len(self.cations)} cations are given; allowed: at most as many"
+            raise ValueError(msg)
+        wanted = [{"A"}, {"B"}] if self.prototype == "perovskite" else [set()]
+        if set(self.rest) not in wanted:
+            allowed = 'one of A and B, such as {"A": "Ba"}' if self.prototype == "perovskite" else "nothing"
+            msg = f"rest names {', '.join(self.rest) or 'nothing'}; for {self.prototype} it takes {allowed}"
+            raise ValueError(msg)
+        if self.references == "almishal-2025" and (self.prototype, self.model) != ("rocksalt", "chgnet:0.3.0"):
+            msg = (
+                f"references almishal-2025 are energies of rock salts on the scale of chgnet:0.3.0; asked for were "
+                f"{self.prototype} and {self.model}; allowed: ground-states, end-members"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What a relaxed cell depends on beside its cations, its number and the model."""
+        left_out = {"cations", "n", "model", "references", "n_cells", "out"}
+        if self.filling != "sqs":
+            left_out.add("sqs_steps")
+        return self.model_dump(mode="json", exclude=left_out)
+
+
 class ReportParams(Params):
     """What the report compares, and what is written beside its page."""
 
