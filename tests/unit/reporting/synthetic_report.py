@@ -493,12 +493,46 @@ def make_hostile_report(text):
             failure=text, device=text, left_out=[{text: 2}], params=[{text: text}]
         ),
         "splits": data.splits.assign(split=[f"{i}{text}" for i in range(3)]),
+        "models": data.models.assign(
+            licence=text,
+            reference=text,
+            energy_scale=text,
+            code_version=text,
+            device=text,
+            package_versions=[{text: text}] * 2,
+            warnings=[[text]] * 2,
+        ),
+        "evaluations": data.evaluations.assign(cautions=[[text]] * len(data.evaluations), device=text),
+        "comparisons": data.comparisons.assign(caution=text),
+        "group_metrics": data.group_metrics.assign(group_name=text),
+        "own_relaxations": data.relaxations.assign(formula_reduced=f"MgO{text}", case_id=text, failure=text),
+        "trials": make_frame(
+            "trials",
+            [{"label": text, "sweep": text, "strategy": text, "state": text, "failure": text, "params": {text: text}}],
+        ),
+        "physics_checks": make_frame(
+            "physics_checks",
+            [{"label": BASELINE, "kind": "repulsion", "subject": text, "name": "energy_flips", "failure": text}],
+        ),
+        "volume_curves": make_frame(
+            "volume_curves", [{"label": BASELINE, "benchmark": "eos", "material": text, "failure": text}]
+        ),
     }
     changed["predictions"].loc[0, "failure"] = text
     changed["relaxations"].loc[0, "failure"] = text
     changed["relaxed_cells"] = data.relaxed_cells.assign(species=[[text, "O"]] * len(data.relaxed_cells))
     changed["sample_cells"] = data.sample_cells.assign(species=[[text, "O"]] * len(data.sample_cells))
-    for name in ("benchmarks", "metrics", "comparisons", "predictions", "relaxations", "relaxed_cells"):
+    for name in (
+        "benchmarks",
+        "metrics",
+        "group_metrics",
+        "evaluations",
+        "comparisons",
+        "predictions",
+        "relaxations",
+        "own_relaxations",
+        "relaxed_cells",
+    ):
         frame = changed.get(name, getattr(data, name))
         changed[name] = frame.assign(benchmark=frame["benchmark"] + text)
     return replace(data, **changed)
