@@ -1,0 +1,1 @@
+"""Reference labels: energies, forces and moments of structures, from DFT or from a registered potential."""

@@ -1,0 +1,49 @@
+"""What a labeller says of one structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from heo_core.records import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Label:
+    """Reference numbers of one structure, or why there are none: then energy, forces, stress and moments are None.
+
+    forces_ev_per_ang: (n_atoms, 3). stress_ev_per_ang3: (3, 3), ASE's sign; None too where the settings give none that
+    can be trusted. moments_mub: (n_atoms,), of the state that was kept. starts: each magnetic start with its energy or
+    failure. versions: of what computed it.
+    """
+
+    wall_s: float
+    failure: str | None = None
+    energy_ev: float | None = None
+    forces_ev_per_ang: Array | None = None
+    stress_ev_per_ang3: Array | None = None
+    moments_mub: Array | None = None
+    magnetic_start: str | None = None
+    starts: tuple[dict[str, Any], ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_json(cls, reply: Mapping[str, Any]) -> Label:
+        """Read what `to_json` or a worker wrote; keys that a label has not are passed over."""
+        arrays = {name: reply.get(name) for name in ("forces_ev_per_ang", "stress_ev_per_ang3", "moments_mub")}
+        return cls(
+            wall_s=reply["wall_s"],
+            failure=reply["failure"],
+            energy_ev=reply.get("energy_ev"),
+            magnetic_start=reply.get("magnetic_start"),
+            starts=tuple(reply.get("starts", ())),
+            versions=reply.get("versions", {}),
+            **{name: None if value is None else np.array(value, dtype=float) for name, value in arrays.items()},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a file of JSON."""
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
