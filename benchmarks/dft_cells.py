@@ -1,8 +1,7 @@
-"""Make cells like those of high-entropy oxides, label them with GPAW, and pack what is done as a reference set.
+"""Make cells like those of high-entropy oxides, and label them with GPAW.
 
     python benchmarks/dft_cells.py cells CELLS.extxyz
     OMP_NUM_THREADS=1 python benchmarks/dft_cells.py label CELLS.extxyz FOLDER --python GPAW_ENV/bin/python
-    python benchmarks/dft_cells.py pack FOLDER heo_core/assets/reference
 
 `label` takes the cells in their order and keeps one file of JSON for each, whole or not there: started again, it goes
 on where it stopped. One that failed is a file too, with its reason. Every beginning of the list is a fair mix: each
@@ -49,10 +48,10 @@ def make_cells() -> list[tuple[Structure, dict[str, Any]]]:
     cells = []
     for i in range(N_EIGHT_ATOMS):
         cells.append(_move(fill_rocksalt((1, 1, 1), _take(rocksalt, 4), rng), f"rocksalt-8/{i + 1}", rng))
-        number, is_last_of_seven = divmod(i, EVERY)[0], i % EVERY == EVERY - 1
-        if is_last_of_seven and number % 2:
+        number, place = divmod(i, EVERY)
+        if place == EVERY - 1 and number % 2:
             cells.append(_move(fill_rocksalt((2, 1, 1), _take(rocksalt, 5), rng), f"rocksalt-16/{number}", rng))
-        elif is_last_of_seven:
+        elif place == EVERY - 1:
             cells.append(_move(fill_spinel(_take(of_a, 2), _take(of_b, 3), rng), f"spinel-14/{number}", rng))
     return cells
 
@@ -64,7 +63,7 @@ def _deal(elements: tuple[str, ...], rng: np.random.Generator) -> Iterator[str]:
 
 
 def _take(dealt: Iterator[str], n: int) -> list[str]:
-    """The next n different ones; one that is drawn twice is passed over."""
+    """Take the next n different ones; one that is drawn twice is passed over."""
     taken: list[str] = []
     while len(taken) < n:
         element = str(next(dealt))
@@ -79,7 +78,7 @@ def _share_out(elements: list[str], n_sites: int, rng: np.random.Generator) -> l
 
 
 def fill_rocksalt(repeats: tuple[int, int, int], elements: list[str], rng: np.random.Generator) -> Structure:
-    """Conventional rock-salt cells, at the lattice that ionic radii give."""
+    """Fill conventional rock-salt cells, at the lattice that ionic radii give."""
     fractions = {CATION: {element: 1 / len(elements) for element in elements}}
     parent = make_parent(get_prototype("rocksalt"), fractions, repeats)
     cations = iter(_share_out(elements, parent.species.count(CATION), rng))
@@ -88,15 +87,14 @@ def fill_rocksalt(repeats: tuple[int, int, int], elements: list[str], rng: np.ra
 
 
 def fill_spinel(of_a: list[str], of_b: list[str], rng: np.random.Generator) -> Structure:
-    """A spinel's primitive cell (two sites A, four B), at the lattice that ionic radii give."""
+    """Fill a spinel's primitive cell (two sites A, four B), at the lattice that ionic radii give."""
     fractions = {
         name: {element: 1 / len(elements) for element in elements} for name, elements in (("A", of_a), ("B", of_b))
     }
     edge = float(get_prototype("spinel").compute_lattice(fractions)[0, 0])
     sites = [(1 / 8, 1 / 8, 1 / 8), (1 / 2, 1 / 2, 1 / 2), (0.2625, 0.2625, 0.2625)]
-    cell = crystal(
-        ["He", "Ne", "O"], sites, spacegroup=227, setting=2, cellpar=[edge] * 3 + [90] * 3, primitive_cell=True
-    )
+    cellpar = [edge] * 3 + [90] * 3
+    cell = crystal(["He", "Ne", "O"], sites, spacegroup=227, setting=2, cellpar=cellpar, primitive_cell=True)
     names = [str(symbol) for symbol in cell.symbols]
     on_a, on_b = (iter(_share_out(e, names.count(n), rng)) for e, n in ((of_a, "He"), (of_b, "Ne")))
     species = tuple(next(on_a) if name == "He" else next(on_b) if name == "Ne" else name for name in names)
@@ -149,13 +147,8 @@ def label_cells(path: Path, folder: Path, python: Path, limit_s: float) -> None:
         partial = target.with_suffix(".partial")
         partial.write_text(json.dumps(row))
         partial.replace(target)
-        print(
-            time.strftime("%H:%M:%S"),
-            cell.immutable_id,
-            cell.formula_reduced,
-            label.failure or f"{label.wall_s:.0f} s",
-            flush=True,
-        )
+        outcome = label.failure or f"{label.wall_s:.0f} s"
+        print(time.strftime("%H:%M:%S"), cell.immutable_id, cell.formula_reduced, outcome, flush=True)
 
 
 def main() -> None:

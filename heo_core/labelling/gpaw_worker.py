@@ -25,10 +25,10 @@ def main() -> None:
     started = time.monotonic()
     try:
         reply = label(request)
-    except Exception as exc:  # the reason is the row
+    except Exception as exc:  # noqa: BLE001 the reason is the row
         traceback.print_exc()
         reply = {"failure": f"{type(exc).__name__}: {exc}".strip()}
-    print(json.dumps(reply | {"wall_s": time.monotonic() - started}))
+    print(json.dumps(reply | {"wall_s": time.monotonic() - started}))  # noqa: T201 the reply
 
 
 def label(request: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def label(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_atoms(request: dict[str, Any], start: str) -> Any:
-    """The cell with its start moments: all up, or every other magnetic cation down."""
+    """Make the cell with its start moments: all up, or every other magnetic cation down."""
     from ase import Atoms
 
     settings, species = request["settings"], request["species"]
