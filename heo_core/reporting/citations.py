@@ -28,7 +28,7 @@ SOURCES = (
     Source("mace", "MACE, the architecture of the models", "MIT (mace-torch)"),
     Source("mace_mp", "MACE-MP-0, the foundation models", "MIT; ASL for the OMAT and MatPES models"),
     Source("chgnet", "CHGNet, a reference or a model here", "BSD-3-Clause"),
-    Source("sevennet", "SevenNet 7net-0, which made the surrogate labels", "MIT (sevenn 0.13)"),
+    Source("sevennet", "SevenNet 7net-0", "MIT (sevenn 0.13)"),
     Source("lemat_bulk", "LeMat-Bulk, the DFT labels", "CC-BY-4.0"),
     Source("torch_sim", "torch-sim, which relaxes many structures at a time", "MIT"),
     Source("ase", "ASE, the Atomic Simulation Environment", "LGPL-2.1-or-later"),
@@ -51,13 +51,26 @@ def list_sources(data: ReportData) -> list[Source]:
     """Return what this report used, in the order of `SOURCES`."""
     labels = set(_list_labels(data))
     used = {"ase", "pymatgen", *_list_models(data), *labels, *_list_methods(data)}
-    sources = [source for source in SOURCES if source.key in used]
-    # Of a page without its labels it stands behind heo-mini alone.
-    taught = "SevenNet 7net-0, whose labels heo-mini was trained on"
+    roles = " and ".join(_list_roles_of_sevennet(data, labels))
     return [
-        source._replace(what=taught) if source.key == "sevennet" and "sevennet" not in labels else source
-        for source in sources
+        source._replace(what=f"{source.what}, {roles}") if source.key == "sevennet" else source
+        for source in SOURCES
+        if source.key in used
     ]
+
+
+def _list_roles_of_sevennet(data: ReportData, labels: set[str]) -> Iterator[str]:
+    is_model = _has_family(data, "sevennet")
+    if is_model:
+        yield "which is a model here"
+    if "sevennet" in labels:
+        yield "which made the surrogate labels"
+    elif not is_model:
+        yield "whose labels heo-mini was trained on"
+
+
+def _has_family(data: ReportData, family: str) -> bool:
+    return family in set(data.models["family"].astype(str))
 
 
 def _list_models(data: ReportData) -> Iterator[str]:
@@ -68,14 +81,13 @@ def _list_models(data: ReportData) -> Iterator[str]:
         data.benchmarks["reference"],
     )
     names = " ".join(str(name) for column in columns for name in column.dropna()).lower()
-    families = set(data.models["family"].astype(str))
-    if "mace" in families:
+    if _has_family(data, "mace"):
         yield "mace"
     if re.search(r"mace-(mp|omat|matpes)", names):
         yield "mace_mp"
-    if "chgnet" in names or "chgnet" in families:
+    if "chgnet" in names or _has_family(data, "chgnet"):
         yield "chgnet"
-    if "heo-mini" in names:
+    if "heo-mini" in names or _has_family(data, "sevennet"):
         yield "sevennet"
 
 

@@ -93,3 +93,14 @@ def test_who_made_the_labels_is_told_from_who_taught_heo_mini(report):
     benchmarks = report.benchmarks.assign(functionals=[["7net-0 (surrogate, not DFT)"]] * len(report.benchmarks))
     (made,) = [s.what for s in list_sources(replace(data, benchmarks=benchmarks)) if s.key == "sevennet"]
     assert made == "SevenNet 7net-0, which made the surrogate labels"
+
+
+def test_a_sevennet_model_is_cited_as_one_and_once(report):
+    models = report.models.assign(family=["mace", "sevennet"], name=["heo-mini", "sevennet-7net-0"])
+    for functional, said in (
+        ("pbe", "SevenNet 7net-0, which is a model here"),
+        ("7net-0 (surrogate, not DFT)", "SevenNet 7net-0, which is a model here and which made the surrogate labels"),
+    ):
+        dataset = {**report.dataset, "functionals": [functional], "source_uri": "mine.parquet", "citation": "mine"}
+        sources = list_sources(replace(report, models=models, dataset=dataset))
+        assert [source.what for source in sources if source.key == "sevennet"] == [said]
