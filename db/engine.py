@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 
@@ -78,3 +78,29 @@ def exclusive(url: str, key: str, on_wait: Callable[[], None] | None = None) -> 
             # Closing the connection would only give it back to the pool, with the lock. One that is gone holds none.
             with suppress(OperationalError):
                 connection.execute(text("select pg_advisory_unlock(hashtextextended(:key, 0))"), name)
+
+
+@contextmanager
+def claim(url: str, keys: Sequence[str], most: int) -> Iterator[list[str]]:
+    """Hold the locks of at most so many of these keys that nobody holds; yields those, and waits for none.
+
+    As with `exclusive`, a killed process holds nothing. ServiceError if the database cannot be reached.
+    """
+    held: list[str] = []
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(get_engine(url).connect())
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            lock = text("select pg_try_advisory_lock(hashtextextended(:key, 0))")
+            for key in keys:
+                if len(held) < most and connection.scalar(lock, {"key": key}):
+                    held.append(key)
+        except OperationalError as exc:
+            raise _explain(url, exc) from exc
+        try:
+            yield held
+        finally:
+            with suppress(OperationalError):
+                unlock = text("select pg_advisory_unlock(hashtextextended(:key, 0))")
+                for key in held:
+                    connection.execute(unlock, {"key": key})

@@ -7,6 +7,7 @@ sweep ─< sweep_trial ─ training_run
 benchmark ─< benchmark_case >─ structure
 evaluation = model_version × benchmark ─< prediction | relaxation | volume_curve | physics_check | metric | group_metric
 evaluation ─ relaxation_total                    comparison = evaluation × evaluation             report
+stability_study ─< stability_oxide | stability_cell | stability_composition
 """
 
 from __future__ import annotations
@@ -732,6 +733,95 @@ class Comparison(Base):
     ci_low: Mapped[float | None] = mapped_column(comment="lower end of the 95 % interval")
     ci_high: Mapped[float | None] = mapped_column(comment="upper end of the 95 % interval")
     caution: Mapped[str | None] = mapped_column(comment="why the difference says nothing: energies on two scales")
+
+
+class StabilityStudy(Base):
+    """How cells of mixtures are made and relaxed: what their energies have in common."""
+
+    __tablename__ = "stability_study"
+    __table_args__ = (
+        UniqueConstraint("key"),
+        {"comment": "cells of mixtures that are made and relaxed alike, by one model: their energies can be compared"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(comment="sha256 of params and model")
+    model_version_id: Mapped[int] = mapped_column(ForeignKey(ModelVersion.id), comment="model that relaxes them")
+    params: Mapped[dict[str, Any]] = mapped_column(comment="StabilityParams, but for which mixtures and how many cells")
+    created_at: Mapped[datetime] = _created_at()
+
+
+class StabilityOxide(Base):
+    """The oxide of one cation in one crystal."""
+
+    __tablename__ = "stability_oxide"
+    __table_args__ = ({"comment": "oxides of single cations, relaxed like the mixtures that they compete with"},)
+
+    study_id: Mapped[int] = mapped_column(ForeignKey(StabilityStudy.id, ondelete="CASCADE"), primary_key=True)
+    cation: Mapped[str] = mapped_column(primary_key=True, comment="symbol")
+    polymorph: Mapped[str] = mapped_column(primary_key=True, comment="crystal that it was relaxed from")
+    energy_ev_per_atom: Mapped[float | None] = mapped_column(comment="relaxed; null where failure says why")
+    failure: Mapped[str | None] = mapped_column(comment="why there is no energy")
+
+
+class StabilityCell(Base):
+    """One cell of a mixture, relaxed."""
+
+    __tablename__ = "stability_cell"
+    __table_args__ = ({"comment": "cells of mixtures, each in another order of the cations, relaxed"},)
+
+    study_id: Mapped[int] = mapped_column(ForeignKey(StabilityStudy.id, ondelete="CASCADE"), primary_key=True)
+    composition: Mapped[str] = mapped_column(primary_key=True, comment="stability_composition.composition")
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, comment="1, 2, ...")
+    converged: Mapped[bool] = mapped_column(comment="forces and stress of the final state are below fmax")
+    failure: Mapped[str | None] = mapped_column(comment="why it did not converge, or was not made")
+    energy_ev_per_atom: Mapped[float | None] = mapped_column(comment="of the final state, the model's own scale")
+    bond_spread_ang: Mapped[float | None] = mapped_column(
+        comment="standard deviation of the lengths of all nearest cation-oxygen bonds of the mixed sublattice"
+    )
+    volume_per_atom_ang3: Mapped[float | None] = mapped_column(comment="of the final state")
+    force_calls: Mapped[int] = mapped_column(Integer, comment="evaluations of the model")
+    wall_s: Mapped[float] = mapped_column(comment="seconds")
+    species: Mapped[list[str]] = mapped_column(comment="one symbol an atom")
+    lattice_ang: Mapped[list[list[float]] | None] = mapped_column(comment="final cell, 3 x 3, Å")
+    positions_ang: Mapped[list[list[float]] | None] = mapped_column(comment="final positions, n_atoms x 3, Å")
+    created_at: Mapped[datetime] = _created_at()
+
+
+class StabilityComposition(Base):
+    """One mixture against one set of oxides."""
+
+    __tablename__ = "stability_composition"
+    __table_args__ = ({"comment": "mixtures against a named set of oxides; means over converged cells"},)
+
+    study_id: Mapped[int] = mapped_column(ForeignKey(StabilityStudy.id, ondelete="CASCADE"), primary_key=True)
+    reference_set: Mapped[str] = mapped_column(
+        primary_key=True, comment="oxides that the enthalpy counts from: ground-states, end-members or almishal-2025"
+    )
+    composition: Mapped[str] = mapped_column(
+        primary_key=True, comment="cations in equal shares, by atomic number: MgCoNiCuZn"
+    )
+    cations: Mapped[list[str]] = mapped_column(comment="symbols")
+    references: Mapped[dict[str, Any]] = mapped_column(comment="crystal, or published set, of the oxide of each cation")
+    n_cells: Mapped[int] = mapped_column(Integer, comment="cells relaxed, failed ones included")
+    n_converged: Mapped[int] = mapped_column(Integer, comment="cells that the means are over")
+    mixing_enthalpy_ev_per_atom: Mapped[float | None] = mapped_column(comment="above the oxides of reference_set")
+    mixing_enthalpy_sem_ev_per_atom: Mapped[float | None] = mapped_column(
+        comment="standard error over cells; null for fewer than two"
+    )
+    mixing_enthalpy_ev_per_cation: Mapped[float | None] = mapped_column(comment="the same per mixed site")
+    bond_spread_ang: Mapped[float | None] = mapped_column(comment="mean of stability_cell.bond_spread_ang")
+    bond_spread_sem_ang: Mapped[float | None] = mapped_column(comment="standard error over cells")
+    radius_mismatch_percent: Mapped[float | None] = mapped_column(comment="spread of Shannon's radii, delta, %")
+    entropy_r: Mapped[float] = mapped_column(comment="configurational entropy per mixed site, in R")
+    mixing_temperature_k: Mapped[float | None] = mapped_column(
+        comment="enthalpy over entropy, K: against these oxides alone, other solid solutions are not counted"
+    )
+    decomposition_energy_ev_per_atom: Mapped[float | None] = mapped_column(
+        comment="above the lowest oxides of single cations that the model itself relaxed"
+    )
+    decomposition: Mapped[str | None] = mapped_column(comment="these oxides")
+    failure: Mapped[str | None] = mapped_column(comment="why a number is missing, or cells are")
 
 
 class Report(Base):

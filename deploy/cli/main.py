@@ -7,7 +7,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deploy.cli import benchmarks, data, models, operations, quickstart, relax, run, services, sql, structures
+from deploy.cli import (
+    benchmarks,
+    data,
+    models,
+    operations,
+    quickstart,
+    relax,
+    run,
+    services,
+    sql,
+    stability,
+    structures,
+)
 
 HELP = """Finetuned machine-learning potentials for high-entropy oxides.
 
@@ -65,7 +77,7 @@ def options(
     """Options of every command."""
 
 
-for module in (quickstart, services, operations, data, structures, sql, models, benchmarks, run, relax):
+for module in (quickstart, services, operations, data, structures, sql, models, benchmarks, run, relax, stability):
     module.register(app)
 
 

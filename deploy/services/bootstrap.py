@@ -29,6 +29,7 @@ DEPLOYMENTS = (
     "reevaluate",
     "reevaluate-model",
     "relax",
+    "stability",
     "report",
     "pipeline",
     "housekeeping",

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,7 +19,7 @@ from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
 from heo_core.reporting.answer import compute_headline, compute_statements
-from heo_core.reporting.blocks import Panels
+from heo_core.reporting.blocks import Panels, Section
 from heo_core.reporting.cautions import compute_cautions, list_marks
 from heo_core.reporting.data import ReportData
 from heo_core.reporting.palette import assign_styles, formula_markup
@@ -41,7 +43,19 @@ def render_page(data: ReportData) -> str:
     """
     statements = compute_statements(data)
     cautions = compute_cautions(data)
-    sections = build_sections(data)
+    return assemble_page(
+        data,
+        headline=compute_headline(data, statements, cautions),
+        answers=build_answers(data, statements),
+        cautions=cautions,
+        marks=list_marks(data),
+        sections=build_sections(data),
+        styles=assign_styles(data.models),
+    )
+
+
+def assemble_page(data: Any, *, sections: Sequence[Section], **parts: Any) -> str:
+    """Put sections and the other parts that page.html names into one page, with all that their figures need."""
     blocks = [block for section in sections for block in section.blocks]
     panels = [panel for block in blocks if isinstance(block, Panels) for panel in block.panels]
     viewers = [block for block in blocks if isinstance(block, Viewer)]
@@ -61,16 +75,12 @@ def render_page(data: ReportData) -> str:
         .get_template("page.html")
         .render(
             data=data,
-            headline=compute_headline(data, statements, cautions),
-            answers=build_answers(data, statements),
-            cautions=cautions,
-            marks=list_marks(data),
             sections=sections,
             embedded={key: _escape_json(text) for key, text in embedded.items()},
-            styles=assign_styles(data.models),
             css=Markup(_read("page.css") + _read("viewer.css")),  # noqa: S704
             scripts=[Markup(script) for script in scripts],  # noqa: S704
             script_hashes=[_hash_script(script) for script in scripts],
+            **parts,
         )
     )
 

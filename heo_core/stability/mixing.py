@@ -11,7 +11,7 @@ from matscipy.neighbours import neighbour_list  # type: ignore[import-untyped]
 
 from heo_core.errors import InputError
 from heo_core.params import StabilityParams
-from heo_core.records import Array
+from heo_core.records import Array, Relaxation, Structure
 from heo_core.stability.mixtures import get_mixed_sublattice, make_occupation, name_mixture
 from heo_core.stability.oxides import Oxide, compute_mixture_energy
 from heo_core.structures.ionic_radii import find_site_radius
@@ -86,13 +86,17 @@ def compute_bond_spread(
 
 
 def compute_cell_spread(
-    lattice: Array, positions: Array, species: Sequence[str], cations: Sequence[str], params: StabilityParams
-) -> float:
-    """`compute_bond_spread` of the mixed sublattice of a relaxed cell, Å."""
+    cell: Structure, relaxation: Relaxation, cations: Sequence[str], params: StabilityParams
+) -> float | None:
+    """`compute_bond_spread` of the mixed sublattice of a relaxed cell, Å; None without a final state."""
+    if relaxation.lattice is None or relaxation.positions is None:
+        return None
     prototype = get_prototype(params.prototype)
     mixed = get_mixed_sublattice(params)
     coordination = next(part.coordination for part in prototype.sublattices if part.name == mixed)
-    return compute_bond_spread(lattice, positions, species, cations, coordination, prototype.anion)
+    return compute_bond_spread(
+        relaxation.lattice, relaxation.positions, cell.species, cations, coordination, prototype.anion
+    )
 
 
 def compute_radius_mismatch(cations: Sequence[str], params: StabilityParams) -> float:

@@ -48,8 +48,8 @@ def make_occupation(cations: tuple[str, ...], params: StabilityParams) -> Occupa
     return {name: filled[name] for name in get_prototype(params.prototype).per_formula}
 
 
-def make_cell(cations: tuple[str, ...], number: int, params: StabilityParams) -> tuple[Structure, dict[str, Any]]:
-    """Return the cell of this number of a mixture, rattled, and its recipe.
+def make_cell(cations: tuple[str, ...], number: int, params: StabilityParams) -> Structure:
+    """Return the cell of this number of a mixture, rattled.
 
     Of the numbers of formula units in which the shares are whole, the largest with at most n_atoms atoms is taken, or
     else the smallest; of the cells with so many, one whose shortest vector is longest. InputError for an element
@@ -65,21 +65,11 @@ def make_cell(cations: tuple[str, ...], number: int, params: StabilityParams) ->
     else:
         cell = fill(parent, occupation, params.filling, rng)
     cell = rattle(cell, params.rattle_ang, rng)
-    cell = replace(cell, immutable_id=f"{name_mixture(cations)}-{params.prototype}/cell-{number}")
-    recipe = {
-        "prototype": params.prototype,
-        "occupation": {name: dict(shares) for name, shares in occupation.items()},
-        "n_formulas": n_formulas,
-        "filling": params.filling,
-        "rattle_ang": params.rattle_ang,
-        "seed": params.seed,
-        "cell": number,
-    }
-    return cell, recipe
+    return replace(cell, immutable_id=f"{name_mixture(cations)}-{params.prototype}/cell-{number}")
 
 
 def count_formulas(n_cations: int, prototype: Prototype, sublattice: str, n_atoms: int) -> int:
-    """Count the formula units of a cell of at most n_atoms in which each of the cations gets as many sites of the sublattice.
+    """Count the formula units of a cell of at most n_atoms in which the cations share the sublattice evenly.
 
     Where even the fewest are too many atoms, these.
     """
