@@ -7,6 +7,7 @@ run of it and waits; what the run has done, the flow finds in the database.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from uuid import uuid4
@@ -14,9 +15,10 @@ from uuid import uuid4
 from prefect.runtime import flow_run
 
 from flows.deployment_runs import POLL_S, Deployment, Sight, get_log
-from heo_core.errors import EvaluationError, ServiceError
+from heo_core.errors import EvaluationError, ModelError, ServiceError
 from heo_core.params import hash_json
 
+FLOW = "evaluate-here"
 MAX_RUNS = 3
 """Runs for one question, where each dies."""
 
@@ -25,9 +27,11 @@ def hand_over(family: str, model: str, benchmark_ids: Sequence[int] = (), *, for
     """Have a model registered, and evaluated on benchmarks, by a worker of its family's environment.
 
     model: a published reference, or NAME@VERSION. ServiceError, with what to do, where there is no such worker;
-    EvaluationError, with the reason, where its run did not complete.
+    EvaluationError, with the reason, where its run did not complete; ModelError within such a run.
     """
-    deployment = Deployment(f"evaluate-here/evaluate-{family}")
+    if flow_run.get_flow_name() == FLOW:
+        raise ModelError(f"this worker was to compute {model}, but {sys.prefix} cannot compute the family {family}")
+    deployment = Deployment(f"{FLOW}/evaluate-{family}")
     pool, problem = deployment.find_problem()
     if problem is not None:
         raise ServiceError(

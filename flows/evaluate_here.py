@@ -7,6 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.admission import admit, limit
 from flows.benchmarks import evaluate_model
+from flows.environments import FLOW
 from flows.registry import register_model
 from flows.settings import load_settings
 
@@ -17,7 +18,7 @@ def find_model(reference: str) -> int:
     return register_model(reference, load_settings())
 
 
-@flow(name="evaluate-here", flow_run_name="evaluate {model}", timeout_seconds=limit(days=7), description=__doc__)
+@flow(name=FLOW, flow_run_name="evaluate {model}", timeout_seconds=limit(days=7), description=__doc__)
 def evaluate_here(model: str, benchmarks: list[int] = [], force: bool = False) -> list[int]:  # noqa: B006  # Prefect's form
     """Return the ids of the model's evaluations.
 
