@@ -57,11 +57,13 @@ _CHECKS = {
         select 'model ' || model_version_id || ' on benchmark ' || benchmark_id from evaluation
         where replaces_id is null group by model_version_id, benchmark_id having count(*) > 1
     """,
-    "structures belong to a dataset or benchmark": """
+    "structures belong to a dataset, a benchmark or labels": """
         select structure.immutable_id from structure
         where not exists (select from dataset_member where structure_id = structure.id)
         and not exists (select from benchmark_case where structure_id = structure.id)
         and not exists (select from benchmark_case where target_id = structure.id)
+        and not exists (select from structure_label where structure_id = structure.id)
+        and not exists (select from structure_label where labelled_id = structure.id)
     """,
     "datasets have the members that they count": """
         select name || '@' || version from dataset

@@ -7,6 +7,7 @@ sweep ─< sweep_trial ─ training_run
 benchmark ─< benchmark_case >─ structure
 evaluation = model_version × benchmark ─< prediction | relaxation | volume_curve | physics_check | metric | group_metric
 evaluation ─ relaxation_total                    comparison = evaluation × evaluation             report
+label_set ─< structure_label ─ structure
 stability_study ─< stability_oxide | stability_cell | stability_composition
 """
 
@@ -822,6 +823,53 @@ class StabilityComposition(Base):
     )
     decomposition: Mapped[str | None] = mapped_column(comment="these oxides")
     failure: Mapped[str | None] = mapped_column(comment="why a number is missing, or cells are")
+
+
+class LabelSet(Base):
+    """Reference labels on one scale."""
+
+    __tablename__ = "label_set"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        {"comment": "named sets of reference labels: one engine, one set of settings, one scale of energies"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(comment="name given by the user")
+    engine: Mapped[str] = mapped_column(comment="gpaw, vasp, or potential")
+    functional: Mapped[str] = mapped_column(comment="what structure.functional of its labels says")
+    settings: Mapped[dict[str, Any]] = mapped_column(comment="all that energies depend on but the structure")
+    settings_hash: Mapped[str] = mapped_column(comment="sha256 of settings: labels with another are refused")
+    created_at: Mapped[datetime] = _created_at()
+
+
+class StructureLabel(Base):
+    """One structure of a label set: its labels, or why it has none."""
+
+    __tablename__ = "structure_label"
+    __table_args__ = ({"comment": "structures that were labelled, failed ones too, each written when it was done"},)
+
+    label_set_id: Mapped[int] = mapped_column(ForeignKey(LabelSet.id, ondelete="CASCADE"), primary_key=True)
+    structure_id: Mapped[int] = mapped_column(
+        ForeignKey(Structure.id), primary_key=True, index=True, comment="the geometry, without labels"
+    )
+    labelled_id: Mapped[int | None] = mapped_column(
+        ForeignKey(Structure.id),
+        index=True,
+        comment="the same with energy, forces and stress; null where failure says why",
+    )
+    failure: Mapped[str | None] = mapped_column(comment="why there are no labels")
+    evaluation_id: Mapped[int | None] = mapped_column(
+        ForeignKey(Evaluation.id, ondelete="SET NULL"), index=True, comment="evaluation that relaxed it, where one did"
+    )
+    case_index: Mapped[int | None] = mapped_column(Integer, comment="relaxation.case_index in it")
+    moments_mub: Mapped[list[float] | None] = mapped_column(comment="magnetic moment of each atom, μB")
+    magnetic_start: Mapped[str | None] = mapped_column(comment="order of the moments that led to the lowest energy")
+    starts: Mapped[dict[str, Any]] = mapped_column(comment="energy (eV) or failure of each magnetic start")
+    versions: Mapped[dict[str, Any]] = mapped_column(comment="of the programs that computed it")
+    wall_s: Mapped[float | None] = mapped_column(comment="seconds; null for a run that was imported")
+    flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it")
+    created_at: Mapped[datetime] = _created_at()
 
 
 class Report(Base):

@@ -45,6 +45,10 @@ class Settings(BaseSettings):
         "its parent",
     )
 
+    dft_python: Path | None = Field(
+        None, description="interpreter of an environment with GPAW; default .venv-dft/bin/python of the checkout"
+    )
+
     reevaluation_cron: str = Field(
         "*/10 * * * *", description="when to look for evaluations that wait although no event said so, UTC"
     )
@@ -84,6 +88,11 @@ class Settings(BaseSettings):
     def work(self) -> Path:
         """Folder of unfinished work: training folders, partial downloads."""
         return self.home / "work"
+
+    @property
+    def dft_interpreter(self) -> Path:
+        """Python of the environment that `make setup-dft` makes, or yours."""
+        return self.dft_python or CHECKOUT / ".venv-dft" / "bin" / "python"
 
     @property
     def roots(self) -> tuple[Path, ...]:

@@ -1201,6 +1201,48 @@ class GpawParams(Params):
         return self.model_copy(update=DFT_PRESETS[self.preset] | given)
 
 
+class LabelParams(Params):
+    """Which structures get reference labels, by what, and into which set."""
+
+    PATHS = ("files",)
+
+    name: Name = Field(
+        "dft", description="name of the label set; it has one scale of energies, so that another engine needs another"
+    )
+    engine: str = Field(
+        "gpaw",
+        min_length=1,
+        description="gpaw (PBE+U, in an environment of its own: 'make setup-dft'), or a model such as chgnet:0.3.0",
+    )
+    gpaw: GpawParams = GpawParams()
+    files: tuple[str, ...] = Field(
+        (), description="structure files on the worker's machine: CIF, POSCAR, extxyz, ASE databases, ..."
+    )
+    dataset: str | None = Field(None, description="NAME or NAME@VERSION of a dataset, or of generated cells")
+    split: Split | Literal["off_equilibrium", "generated"] | None = Field(
+        None, description="split of that dataset; empty: all of it"
+    )
+    benchmark: str | None = Field(None, description="NAME or NAME@VERSION of a benchmark, for its start structures")
+    relaxed_by: tuple[str, ...] = Field(
+        (), description="models whose final geometries on that benchmark are labelled, in place of its start structures"
+    )
+    max_seconds: PositiveFloat | None = Field(
+        7200.0, description="seconds after which gpaw gives a structure up; empty: no limit"
+    )
+    retry_failed: bool = Field(default=False, description="label structures again that failed before")
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        given = [name for name in ("files", "dataset", "benchmark") if getattr(self, name)]
+        if len(given) != 1:
+            msg = f"structures come from one of files, dataset and benchmark; given: {', '.join(given) or 'none'}"
+            raise ValueError(msg)
+        if self.relaxed_by and self.benchmark is None:
+            msg = "relaxed_by needs the benchmark that the models relaxed"
+            raise ValueError(msg)
+        return self
+
+
 class ReportParams(Params):
     """What the report compares, and what is written beside its page."""
 

@@ -20,7 +20,7 @@ from heo_core.records import Structure
 
 WORKER = Path(__file__).with_name("gpaw_worker.py")
 
-FUNCTIONAL = "pbe+u"
+FUNCTIONAL = "pbe+u (gpaw)"
 
 _NUMERICS: dict[str, Any] = {
     "functional": "PBE",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from heo_core.records import Array
+from heo_core.records import Array, Structure
+from heo_core.structures.perturb import remove_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,10 +18,11 @@ class Label:
 
     forces_ev_per_ang: (n_atoms, 3). stress_ev_per_ang3: (3, 3), ASE's sign; None too where the settings give none that
     can be trusted. moments_mub: (n_atoms,), of the state that was kept. starts: each magnetic start with its energy or
-    failure. versions: of what computed it.
+    failure. versions: of what computed it. wall_s: seconds, None
+    where nobody measured them.
     """
 
-    wall_s: float
+    wall_s: float | None
     failure: str | None = None
     energy_ev: float | None = None
     forces_ev_per_ang: Array | None = None
@@ -47,3 +49,16 @@ class Label:
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a file of JSON."""
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+
+
+def apply_label(structure: Structure, label: Label, functional: str) -> Structure:
+    """Return the structure with these labels in place of its own; ValueError for a label that is a failure."""
+    if label.failure is not None:
+        raise ValueError(label.failure)
+    return replace(
+        remove_labels(structure),
+        functional=functional,
+        energy_ev=label.energy_ev,
+        forces_ev_per_ang=label.forces_ev_per_ang,
+        stress_ev_per_ang3=label.stress_ev_per_ang3,
+    )

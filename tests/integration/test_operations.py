@@ -107,7 +107,7 @@ def test_each_harm_is_found_by_its_check(session: Session) -> None:
             "relaxations are of cases of their benchmark",
         ],
         "delete from dataset_member where structure_id in (select min(structure_id) from dataset_member)": [
-            "structures belong to a dataset or benchmark",
+            "structures belong to a dataset, a benchmark or labels",
             "datasets have the members that they count",
             "datasets have the elements that they count",
         ],

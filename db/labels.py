@@ -1,0 +1,166 @@
+"""Label sets: open one on its scale, add what is done, read it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.schema import LabelSet, StructureLabel
+from db.schema import Structure as StructureRow
+from db.structures import add_structures, to_record
+from heo_core.errors import InputError
+from heo_core.labelling.label import Label, apply_label
+from heo_core.params import hash_json
+from heo_core.records import Structure
+
+
+def open_label_set(session: Session, name: str, *, engine: str, functional: str, settings: dict[str, Any]) -> LabelSet:
+    """Return the set of this name, made if it is not there; InputError, with what differs, if its scale is another."""
+    scale = {"engine": engine, "functional": functional, "settings": settings, "settings_hash": hash_json(settings)}
+    session.execute(insert(LabelSet).values(name=name, **scale).on_conflict_do_nothing(index_elements=["name"]))
+    found = get_label_set(session, name)
+    if (found.engine, found.settings_hash) != (engine, scale["settings_hash"]):
+        differ = sorted(key for key in found.settings | settings if found.settings.get(key) != settings.get(key))
+        what = f"engine {found.engine}, not {engine}" if found.engine != engine else f"other {', '.join(differ)}"
+        raise InputError(
+            f"label set {name!r} has {what}: energies of two scales are never mixed; choose another name for these"
+        )
+    return found
+
+
+def get_label_set(session: Session, name: str) -> LabelSet:
+    """Return the set of a name; InputError, naming those there are, if there is none."""
+    found = session.scalar(select(LabelSet).where(LabelSet.name == name))
+    if found is None:
+        known = ", ".join(session.scalars(select(LabelSet.name).order_by(LabelSet.name))) or "none yet"
+        raise InputError(f"there is no label set {name!r}; there is: {known}")
+    return found
+
+
+def list_done(session: Session, label_set_id: int, *, with_failures: bool) -> set[str]:
+    """Content hashes, without labels, of the structures that a set has; with_failures: also of those that failed."""
+    query = (
+        select(StructureRow.content_hash)
+        .join(StructureLabel, StructureLabel.structure_id == StructureRow.id)
+        .where(StructureLabel.label_set_id == label_set_id)
+    )
+    return set(session.scalars(query if with_failures else query.where(StructureLabel.failure.is_(None))))
+
+
+def add_label(
+    session: Session,
+    label_set: LabelSet,
+    bare: Structure,
+    label: Label,
+    *,
+    evaluation_id: int | None = None,
+    case_index: int | None = None,
+    flow_run_id: str | None = None,
+) -> None:
+    """Store the label of a structure, in place of an earlier one; bare: the structure without labels."""
+    labelled = None if label.failure is not None else apply_label(bare, label, label_set.functional)
+    ids = add_structures(session, [bare] if labelled is None else [bare, labelled])
+    values = {
+        "label_set_id": label_set.id,
+        "structure_id": ids[bare.content_hash],
+        "labelled_id": None if labelled is None else ids[labelled.content_hash],
+        "failure": label.failure,
+        "evaluation_id": evaluation_id,
+        "case_index": case_index,
+        "moments_mub": None if label.moments_mub is None else label.moments_mub.tolist(),
+        "magnetic_start": label.magnetic_start,
+        "starts": {
+            start["start"]: start["energy_ev"] if start["failure"] is None else start["failure"]
+            for start in label.starts
+        },
+        "versions": label.versions,
+        "wall_s": label.wall_s,
+        "flow_run_id": flow_run_id,
+    }
+    statement = insert(StructureLabel).values(values)
+    session.execute(statement.on_conflict_do_update(index_elements=["label_set_id", "structure_id"], set_=values))
+
+
+def load_labelled(session: Session, name: str) -> list[Structure]:
+    """Labelled structures of a set, without those that failed, in the order of their content hashes."""
+    query = (
+        select(StructureRow)
+        .join(StructureLabel, StructureLabel.labelled_id == StructureRow.id)
+        .where(StructureLabel.label_set_id == get_label_set(session, name).id)
+        .order_by(StructureRow.content_hash)
+    )
+    return [to_record(row) for row in session.scalars(query)]
+
+
+def list_label_sets(session: Session) -> list[dict[str, Any]]:
+    """One row a set, newest first."""
+    labels = select(
+        StructureLabel.label_set_id,
+        func.count(StructureLabel.labelled_id).label("labelled"),
+        func.count(StructureLabel.failure).label("failed"),
+    ).group_by(StructureLabel.label_set_id)
+    counted = labels.subquery()
+    query = (
+        select(LabelSet, func.coalesce(counted.c.labelled, 0), func.coalesce(counted.c.failed, 0))
+        .outerjoin(counted, counted.c.label_set_id == LabelSet.id)
+        .order_by(LabelSet.created_at.desc(), LabelSet.id.desc())
+    )
+    return [
+        {
+            "labels": row.name,
+            "engine": row.engine,
+            "functional": row.functional,
+            "labelled": labelled,
+            "failed": failed,
+            "created": row.created_at,
+        }
+        for row, labelled, failed in session.execute(query)
+    ]
+
+
+def summarise(session: Session, name: str) -> dict[str, Any]:
+    """Return what there is to know of a set: its scale, counts, and every structure."""
+    label_set = get_label_set(session, name)
+    query = (
+        select(StructureRow, StructureLabel)
+        .join(StructureLabel, StructureLabel.structure_id == StructureRow.id)
+        .where(StructureLabel.label_set_id == label_set.id)
+        .order_by(StructureLabel.created_at, StructureRow.id)
+    )
+    rows = session.execute(query).all()
+    labelled = _load_energies(session, [row.labelled_id for _, row in rows if row.labelled_id is not None])
+    return {
+        "labels": label_set.name,
+        "engine": label_set.engine,
+        "functional": label_set.functional,
+        "settings": label_set.settings,
+        "labelled": sum(row.failure is None for _, row in rows),
+        "failed": sum(row.failure is not None for _, row in rows),
+        "structures": [
+            {
+                "structure": bare.immutable_id,
+                "formula": bare.formula_reduced,
+                "n_atoms": bare.n_atoms,
+                **labelled.get(row.labelled_id, {"energy_ev_per_atom": None, "fmax_ev_per_ang": None}),
+                "total_moment_mub": None if row.moments_mub is None else sum(row.moments_mub),
+                "wall_s": row.wall_s,
+                "failure": row.failure,
+            }
+            for bare, row in rows
+        ],
+    }
+
+
+def _load_energies(session: Session, ids: Sequence[int]) -> dict[int | None, dict[str, float | None]]:
+    found = session.scalars(select(StructureRow).where(StructureRow.id.in_(ids)))
+    return {
+        row.id: {
+            "energy_ev_per_atom": None if row.energy_ev is None else row.energy_ev / row.n_atoms,
+            "fmax_ev_per_ang": row.fmax_ev_per_ang,
+        }
+        for row in found
+    }
