@@ -71,7 +71,7 @@ def _describe_progress(state: Progress) -> str:
     return f"{state.n_kept} kept, {state.n_scanned - state.n_kept} rejected, {state.rows_per_s:,.0f} rows/s{retries}"
 
 
-@task(name="describe the structures", cache_policy=NO_CACHE)
+@task(name="describe the structures", cache_policy=NO_CACHE, **AGAIN)
 def describe_structures(dataset_id: int) -> None:
     """Compute and store composition and symmetry of every structure that has none yet, some at a time."""
     url = load_settings().resolve_database_url()
@@ -93,7 +93,7 @@ def describe_structures(dataset_id: int) -> None:
             progress.update(done)
 
 
-@task(name="draw the map", cache_policy=NO_CACHE)
+@task(name="draw the map", cache_policy=NO_CACHE, **AGAIN)
 def draw_map(dataset_id: int, method: Literal["pca", "umap", "none"]) -> None:
     """Place every structure in a picture of the dataset's chemistry and store it, once for each method."""
     if method == "none":
@@ -116,7 +116,7 @@ def draw_map(dataset_id: int, method: Literal["pca", "umap", "none"]) -> None:
             descriptors.add_map(session, dataset_id, method, fractions, embeddings, places)
 
 
-@task(name="show the dataset", cache_policy=NO_CACHE)
+@task(name="show the dataset", cache_policy=NO_CACHE, **AGAIN)
 def show_dataset(dataset_id: int) -> None:
     """Put splits, leaks and rejections into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from db import datasets, models, training
 from db.engine import exclusive, session_scope
 from db.schema import Dataset, ModelVersion
 from db.versions import label
-from flows.admission import admit, limit
+from flows.admission import MAX_STARTS, admit, limit
 from flows.assess import assess_model
 from flows.events import emit_model_registered
 from flows.progress import ProgressReporter
 from flows.provenance import describe_code, describe_device, list_package_versions
 from flows.registry import load_model_file, register_foundation_model
 from flows.settings import Settings, load_settings
-from heo_core.errors import DivergedError, ModelError
+from flows.tries import AGAIN
+from heo_core.errors import DivergedError, TrainerKilledError, first_line
 from heo_core.finetuning.preparation import prepare_training
 from heo_core.finetuning.run import TrainingResult, clear_training, is_begun, run_training
 from heo_core.finetuning.strategy import Acceleration, choose_acceleration, make_recipe
@@ -32,7 +34,7 @@ from heo_core.params import FinetuneParams, hash_json
 from heo_core.records import EpochMetrics, ModelFile, Structure
 
 
-@task(name="register the foundation model", cache_policy=NO_CACHE)
+@task(name="register the foundation model", cache_policy=NO_CACHE, **AGAIN)
 def register_foundation(params: FinetuneParams) -> int:
     """Return the id of the model version to start from."""
     settings = load_settings()
@@ -43,7 +45,7 @@ def register_foundation(params: FinetuneParams) -> int:
     return register_foundation_model(params.foundation, settings)
 
 
-@task(name="train", cache_policy=NO_CACHE)
+@task(name="train", cache_policy=NO_CACHE, **AGAIN)
 def train(params: FinetuneParams, foundation_id: int) -> int:
     """Return the id of the model version that this training makes; a second time it is found, not made."""
     settings = load_settings()
@@ -227,16 +229,27 @@ class _Run:
             forces, energy = 1000 * epoch.forces_rmse_ev_per_ang, 1000 * epoch.energy_rmse_ev_per_atom
             progress.update(epoch.epoch, f"validation RMSE {forces:.1f} meV/Å, {energy:.1f} meV/atom{best}")
 
-        result = run_training(
-            self.params,
-            foundation=self.folder / "foundation.model",
-            folder=self.folder,
-            device=self.device,
-            on_epoch=store_epoch,
-            acceleration=self.acceleration,
-        )
+        result = self._run_trainer(store_epoch)
         progress.finish(result.epochs[-1].epoch, f"stopped by {result.stop_reason}; epoch {result.best_epoch} is kept")
         return result
+
+    def _run_trainer(self, on_epoch: Callable[[EpochMetrics], None]) -> TrainingResult:
+        """Run the trainer; one that was killed goes on from its last finished epoch, as a killed run does."""
+        for start in range(1, MAX_STARTS + 1):
+            try:
+                return run_training(
+                    self.params,
+                    foundation=self.folder / "foundation.model",
+                    folder=self.folder,
+                    device=self.device,
+                    on_epoch=on_epoch,
+                    acceleration=self.acceleration,
+                )
+            except TrainerKilledError as exc:
+                if start == MAX_STARTS:
+                    raise
+                get_run_logger().warning("%s; it is started again", first_line(exc))
+        raise AssertionError  # the loop returns or raises
 
     def _forget(self) -> None:
         """Remove the checkpoints of a training that diverged."""
@@ -271,7 +284,7 @@ class _Run:
         }
 
 
-@task(name="show the training", cache_policy=NO_CACHE)
+@task(name="show the training", cache_policy=NO_CACHE, **AGAIN)
 def show_training(model_version_id: int) -> None:
     """Put the epochs into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:

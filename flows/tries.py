@@ -27,4 +27,4 @@ def may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 
 
 AGAIN = Tries(retries=3, retry_delay_seconds=[5, 30, 120], retry_condition_fn=may_pass)
-"""For tasks that find what an earlier try has done. A training is none: what broke it may break it again for hours."""
+"""For tasks that find what an earlier try has done: every task that asks the database."""

@@ -6,7 +6,8 @@ HeoError                    one clear line for the user; exit code 1
 │   └── ModelError          a model reference or file that cannot be used
 ├── ServiceError            database, Prefect server, worker or artifact store cannot be reached or started; exit code 3
 ├── TrainingError           a training run that ended without a model
-│   └── DivergedError           its loss grew without end: the same parameters would fail again
+│   ├── DivergedError           its loss grew without end: the same parameters would fail again
+│   └── TrainerKilledError      a signal ended the trainer: it may go on from its last finished epoch
 └── EvaluationError         an evaluation that could not be done at all
 """
 
@@ -45,6 +46,10 @@ class TrainingError(HeoError):
 
 class DivergedError(TrainingError):
     """The loss of a training grew without end: the same parameters would fail again."""
+
+
+class TrainerKilledError(TrainingError):
+    """A signal ended the trainer: it may go on from its last finished epoch."""
 
 
 class EvaluationError(HeoError):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from heo_core.errors import DivergedError, TrainingError
+from heo_core.errors import DivergedError, TrainerKilledError, TrainingError
 from heo_core.finetuning.strategy import MODEL_NAME, Acceleration, make_mace_arguments
 from heo_core.finetuning.training_log import STATE_FILE, STOPPED_FILE, TrainingLog
 from heo_core.params import FinetuneParams
@@ -63,8 +63,9 @@ def run_training(
     """Train in `folder`, where `prepare_training` has put the files, from the last finished epoch if there is one.
 
     on_epoch hears of each epoch within a second, of those of an earlier try too. Raises TrainingError with the log's
-    last lines when the trainer fails, DivergedError when the loss is no longer a number or grows without end. The
-    trainer ends when this function does, also when the whole process is killed.
+    last lines when the trainer fails, TrainerKilledError when a signal ended it, DivergedError when the loss is no
+    longer a number or grows without end. The trainer ends when this function does, also when the whole process is
+    killed.
     """
     log_path = folder / "trainer.log"
     arguments = make_mace_arguments(
@@ -88,7 +89,8 @@ def run_training(
     log_tail = _read_tail(log_path)
     model_path = folder / f"{MODEL_NAME}.model"
     if process.returncode != 0 or not model_path.exists() or not (folder / STOPPED_FILE).exists():
-        raise TrainingError(f"{_explain(process.returncode, log_tail)}; the end of its log:\n{log_tail}")
+        error = TrainerKilledError if process.returncode < 0 else TrainingError
+        raise error(f"{_explain(process.returncode, log_tail)}; the end of its log:\n{log_tail}")
     stopped = json.loads((folder / STOPPED_FILE).read_text())
     in_order = tuple(epochs[number] for number in sorted(epochs))
     return TrainingResult(
