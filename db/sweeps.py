@@ -56,7 +56,9 @@ def open_search_storage(url: str) -> Iterator[RDBStorage]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with exclusive(url, "optuna tables"):
         with session_scope(url) as session:
-            session.execute(text(f"create schema if not exists {SEARCH_SCHEMA}"))
+            # Postgres asks for the right to make one even where it is there.
+            if session.scalar(text(f"select to_regnamespace('{SEARCH_SCHEMA}') is null")):
+                session.execute(text(f"create schema {SEARCH_SCHEMA}"))
         storage = optuna.storages.RDBStorage(make_search_url(url), engine_kwargs={"pool_pre_ping": True})
     try:
         yield storage

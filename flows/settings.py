@@ -28,6 +28,9 @@ class Settings(BaseSettings):
         None, description="model files: a folder, file:// or s3://BUCKET/PREFIX; default HOME/artifacts"
     )
     report_root: Path | None = Field(None, description="report pages; default HOME/reports")
+    report_url: str | None = Field(
+        None, description="where browsers find the report pages; default the report server of `heo up`"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one")
 
     acceleration: Literal["auto", "none", "cueq", "oeq"] = Field(
@@ -113,7 +116,9 @@ class Settings(BaseSettings):
             raise ServiceError(f"no database is known in {self.home}: run 'heo up', or set HEO_DATABASE_URL") from exc
 
     def resolve_report_link(self, file_name: str) -> str:
-        """Link to a page in the report folder: from `heo up`'s report server where there is one, else a file URI."""
+        """Link to a page in the report folder: by HEO_REPORT_URL, else `heo up`'s report server, else a file URI."""
+        if self.report_url:
+            return f"{self.report_url.rstrip('/')}/{file_name}"
         try:
             served_at = json.loads((self.home / "services.json").read_text())["reports"]["url"]
         except (OSError, ValueError, KeyError, TypeError):

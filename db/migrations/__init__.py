@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 
 from db.engine import exclusive
+from db.rights import grant_rights
 
 
 def make_config(url: str) -> Config:
@@ -19,9 +20,10 @@ def make_config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to the newest schema; several processes may ask at once."""
+    """Bring the database to the newest schema, and let `heo_app` write there; several processes may ask at once."""
     with exclusive(url, "migrations"):
         command.upgrade(make_config(url), "head")
+        grant_rights(url)
 
 
 def take_down(url: str) -> None:

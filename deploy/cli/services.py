@@ -137,7 +137,10 @@ def logs(
 
 
 def bootstrap() -> None:
-    """Prepare servers that run elsewhere (HEO_DATABASE_URL, PREFECT_API_URL): tables, work pools, deployments."""
+    """Prepare servers that run elsewhere: tables, work pools, deployments, automations. Safe to repeat.
+
+    HEO_DATABASE_URL, in the role that owns the tables, PREFECT_API_URL and, if it asks, PREFECT_API_AUTH_STRING.
+    """
     from deploy.services.bootstrap import deploy_flows, migrate, prepare_server
     from deploy.services.prefect_api import PrefectApi
     from flows.settings import load_settings
@@ -148,7 +151,8 @@ def bootstrap() -> None:
             "PREFECT_API_URL is not set; example: http://prefect-server:4200/api. For this machine: heo up"
         )
     settings, console = load_settings(), make_console()
-    with progress(console) as say, PrefectApi(api_url) as api:
+    auth = os.environ.get("PREFECT_API_AUTH_STRING") or None
+    with progress(console) as say, PrefectApi(api_url, auth=auth) as api:
         migrate(settings.resolve_database_url(), say)
         prepare_server(api)
         deploy_flows(settings, api, None, say)

@@ -137,7 +137,7 @@ def deploy_flows(settings: Settings, api: PrefectApi, known_definition: str | No
         return definition
     say("Prefect: deploying the flows")
     end_strays(resolved_home(settings), SERVICE)
-    _run_deploy(settings, api.api_url)
+    _run_deploy(settings, api)
     if missing := _missing(api):
         log = last_lines(log_file(settings, SERVICE), 20)
         raise ServiceError(f"after deploying, the Prefect server has no deployment {', '.join(missing)}; {log}")
@@ -150,11 +150,13 @@ def _missing(api: PrefectApi) -> list[str]:
     return [name for name in DEPLOYMENTS if name not in names]
 
 
-def _run_deploy(settings: Settings, api_url: str) -> None:
+def _run_deploy(settings: Settings, api: PrefectApi) -> None:
     """Run `prefect deploy` on our file; ServiceError with the end of its output if it fails."""
     log = log_file(settings, SERVICE)
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = service_environment(settings, SERVICE) | prefect_environment(settings, api_url)
+    environment = service_environment(settings, SERVICE) | prefect_environment(settings, api.api_url)
+    if api.auth is not None:
+        environment["PREFECT_API_AUTH_STRING"] = api.auth
     with log.open("w") as output:
         result = subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)],

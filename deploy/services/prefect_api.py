@@ -19,12 +19,16 @@ FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 class PrefectApi:
-    """A client of one Prefect server; every failure to talk to it is a ServiceError."""
+    """A client of one Prefect server; every failure to talk to it is a ServiceError.
 
-    def __init__(self, api_url: str, timeout_s: float = 15.0) -> None:
-        self.api_url = api_url.rstrip("/")
+    auth: `user:password` of a server that asks for it, as in PREFECT_API_AUTH_STRING.
+    """
+
+    def __init__(self, api_url: str, timeout_s: float = 15.0, auth: str | None = None) -> None:
+        self.api_url, self.auth = api_url.rstrip("/"), auth
+        user, _, password = (auth or "").partition(":")
         # A proxy of the user's environment must not be asked for a server on this machine.
-        self._client = httpx.Client(timeout=timeout_s, trust_env=False)
+        self._client = httpx.Client(timeout=timeout_s, trust_env=False, auth=(user, password) if auth else None)
 
     def __enter__(self) -> Self:
         return self
