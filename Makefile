@@ -3,7 +3,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-sevennet quickstart test test-fuzz test-sevennet lint types contracts up down clean purge
+.PHONY: help setup setup-sevennet setup-dft quickstart test test-fuzz test-sevennet lint types contracts up down clean purge
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 - \2/p' Makefile
@@ -13,6 +13,9 @@ setup:
 
 setup-sevennet: setup ## install SevenNet beside MACE, in an environment of its own
 	@sh deploy/setup.sh sevennet
+
+setup-dft: setup ## build GPAW in an environment of its own; it needs a C compiler, libxc, FFTW and OpenBLAS
+	@sh deploy/setup.sh dft
 
 quickstart: setup ## install, start everything, run the whole pipeline on bundled data
 	@$(BIN)/heo quickstart

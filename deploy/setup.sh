@@ -1,13 +1,14 @@
 #!/bin/sh
 # Make .venv with the pinned dependencies and heo itself, editable. With the word sevennet: .venv-sevennet, with sevenn in
-# place of mace-torch, which want different e3nn. Does nothing if that is done already for this pyproject.toml, these
-# constraints and this folder. Run from the checkout.
+# place of mace-torch, which want different e3nn. With the word dft: .venv-dft, with GPAW and nothing of heo. Does nothing
+# if that is done already for this pyproject.toml, these constraints and this folder. Run from the checkout.
 set -eu
 
 case ${1-} in
 '') VENV=.venv OWN_CONSTRAINTS= ;;
 sevennet) VENV=.venv-sevennet OWN_CONSTRAINTS=constraints-sevennet.txt ;;
-*) echo "$0 $1: allowed: no word, or sevennet" >&2 && exit 2 ;;
+dft) VENV=.venv-dft OWN_CONSTRAINTS=constraints-dft.txt ;;
+*) echo "$0 $1: allowed: no word, sevennet or dft" >&2 && exit 2 ;;
 esac
 STAMP=$VENV/.heo-installed
 UNFINISHED=$VENV/.heo-installing # there while an installation goes on; left behind by one that was killed
@@ -38,6 +39,21 @@ print("sevenn", *(line for line in wanted if not line.startswith("mace-torch")),
     "$VENV/bin/python" -m pip install --disable-pip-version-check --constraint "$VENV/constraints.txt" \
         --requirement "$VENV/requirements.txt"
     "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --editable .
+}
+
+install_dft() {
+    echo "==> building GPAW into $VENV (about a minute)"
+    cat >"$VENV/siteconfig.py" <<'EOF'
+mpi = False
+compiler = "gcc"
+fftw = True
+libraries = ["xc", "fftw3", "openblas"]
+EOF
+    GPAW_CONFIG=$PWD/$VENV/siteconfig.py "$VENV/bin/python" -m pip install --disable-pip-version-check \
+        --constraint "$OWN_CONSTRAINTS" gpaw gpaw-data && "$VENV/bin/python" -c 'import gpaw' && return
+    echo "==> GPAW could not be built. On Debian or Ubuntu it needs: \
+apt-get install --no-install-recommends gcc libc6-dev libxc-dev libfftw3-dev libopenblas-dev" >&2
+    exit 1
 }
 
 # shellcheck disable=SC2086  # no file in place of an empty word

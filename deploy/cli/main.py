@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from deploy.cli import (
     benchmarks,
     data,
+    label,
     models,
     operations,
     quickstart,
@@ -77,7 +78,20 @@ def options(
     """Options of every command."""
 
 
-for module in (quickstart, services, operations, data, structures, sql, models, benchmarks, run, relax, stability):
+for module in (
+    quickstart,
+    services,
+    operations,
+    data,
+    structures,
+    sql,
+    models,
+    benchmarks,
+    run,
+    relax,
+    label,
+    stability,
+):
     module.register(app)
 
 

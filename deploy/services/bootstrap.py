@@ -29,6 +29,7 @@ DEPLOYMENTS = (
     "reevaluate",
     "reevaluate-model",
     "relax",
+    "label",
     "stability",
     "report",
     "pipeline",

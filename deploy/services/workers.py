@@ -27,7 +27,7 @@ class Pool:
     """A Prefect work pool: how many runs a worker of it has at once, each with how many threads (None: all cores).
 
     The pool itself has no limit, for more machines may serve it. venv: folder in the checkout of the environment that
-    its worker runs in, where that is another than ours.
+    its worker runs in, where that is another than ours. needs: folder of one that its runs start processes in.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Pool:
     threads: int | None
     description: str
     venv: str | None = None
+    needs: str | None = None
 
     @property
     def python(self) -> str:
@@ -44,9 +45,10 @@ class Pool:
     @property
     def is_served(self) -> bool:
         """Whether its environment is whole on this machine, as deploy/setup.sh leaves it: then it has a worker."""
-        if self.venv is None:
+        environment = self.venv or self.needs
+        if environment is None:
             return True
-        folder = CHECKOUT / self.venv
+        folder = CHECKOUT / environment
         return (folder / ".heo-installed").exists() and not (folder / ".heo-installing").exists()
 
 
@@ -64,6 +66,13 @@ POOLS = (
         None,
         "SevenNet models, in an environment of their own: 'make setup-sevennet' makes it, 'heo up' starts its worker.",
         ".venv-sevennet",
+    ),
+    Pool(
+        "dft",
+        1,
+        1,
+        "Reference labels by DFT: 'make setup-dft' installs GPAW, 'heo up' starts a worker, which runs one at a time.",
+        needs=".venv-dft",
     ),
 )
 GPU_POOL = POOLS[1]

@@ -39,6 +39,13 @@ def test_a_pool_of_another_environment_has_a_worker_where_that_is_installed_whol
     assert pythons == {"cpu": sys.executable, "gpu": sys.executable, "sevennet": str(venv / "bin" / "python")}
 
 
+def test_a_pool_whose_runs_need_another_environment_has_a_worker_of_ours_where_that_is_installed(checkout):
+    (checkout / ".venv-dft").mkdir()
+    (checkout / ".venv-dft" / ".heo-installed").touch()
+    assert keys([]) == ["cpu", "dft", "gpu"]
+    assert {worker.pool.python for worker in list_workers([])} == {sys.executable}
+
+
 def test_workers_of_one_machine_share_its_cores(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     assert [worker.threads for worker in list_workers(["0", "1", "2", "3"])] == [1, 4, 4, 4, 4]
@@ -79,4 +86,4 @@ def test_a_pool_is_served_as_long_as_one_of_its_workers_lives(monkeypatch):
     old, young, dead = (WorkerState(pid=pid, create_time=when) for pid, when in ((1, 10.0), (2, 20.0), (3, 5.0)))
     state = ServicesState(gpus=["0", "1", "2"], workers={"gpu-0": young, "gpu-1": old, "gpu-2": dead})
     monkeypatch.setattr(module, "find", lambda worker, known: None if known.pid in (None, 3) else known)
-    assert living(state) == {"cpu": WorkerState(), "gpu": old, "sevennet": WorkerState()}
+    assert living(state) == {"cpu": WorkerState(), "gpu": old, "sevennet": WorkerState(), "dft": WorkerState()}

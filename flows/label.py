@@ -1,0 +1,154 @@
+"""Label: energies, forces and moments of structures by DFT or a potential, on one scale; a durable row a structure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from sqlalchemy.orm import Session
+
+from db import datasets, evaluations, labels, models
+from db.engine import exclusive, session_scope
+from db.schema import Benchmark
+from db.versions import get_version, label
+from flows.admission import admit, limit
+from flows.progress import ProgressReporter
+from flows.registry import load_model_file, register_model
+from flows.settings import Settings, load_settings
+from flows.tries import AGAIN
+from heo_core.errors import InputError
+from heo_core.evaluation.relax_files import read_structures
+from heo_core.labelling.engines import Engine, GpawEngine, PotentialEngine
+from heo_core.labelling.gpaw_engine import make_settings
+from heo_core.models import load_model, resolve_device
+from heo_core.params import LabelParams
+from heo_core.records import Structure
+from heo_core.structures.perturb import remove_labels
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A structure to label, without labels of its own; evaluation and case where a model relaxed it to this."""
+
+    structure: Structure
+    evaluation_id: int | None = None
+    case_index: int | None = None
+
+
+@task(name="label the structures", task_run_name="label for {params.name}", cache_policy=NO_CACHE, **AGAIN)
+def label_remaining(params: LabelParams) -> int:
+    """Return how many of the structures have labels now; those that were labelled before are found, not done again."""
+    settings = load_settings()
+    url = settings.resolve_database_url()
+    logger = get_run_logger()
+    found, failures = gather_structures(params, settings)
+    for failure in failures:
+        logger.warning("%s", failure)
+    wanted = {one.structure.content_hash: one for one in found}
+    engine = make_engine(params, settings)
+    with exclusive(url, f"labels:{params.name}"):
+        with session_scope(url) as session:
+            label_set = labels.open_label_set(
+                session, params.name, engine=engine.name, functional=engine.functional, settings=engine.settings
+            )
+            done = labels.list_done(session, label_set.id, with_failures=not params.retry_failed)
+        remaining = [one for content_hash, one in wanted.items() if content_hash not in done]
+        logger.info("%d structures, %d of them to be labelled by %s", len(wanted), len(remaining), engine.functional)
+        progress = ProgressReporter("label-progress", f"{params.name}: structures labelled", len(remaining))
+        results = engine.label([one.structure for one in remaining])
+        for n_done, (one, result) in enumerate(zip(remaining, results, strict=True), start=1):
+            with session_scope(url) as session:
+                labels.add_label(
+                    session,
+                    label_set,
+                    one.structure,
+                    result,
+                    evaluation_id=one.evaluation_id,
+                    case_index=one.case_index,
+                    flow_run_id=flow_run.get_id(),
+                )
+            if result.failure is not None:
+                logger.warning("%s: %s", one.structure.immutable_id, result.failure)
+            progress.update(n_done)
+        with session_scope(url) as session:
+            return len(labels.list_done(session, label_set.id, with_failures=False) & wanted.keys())
+
+
+@task(name="show the labels", cache_policy=NO_CACHE, **AGAIN)
+def show_labels(name: str) -> None:
+    """Put every structure of the set into Prefect's UI."""
+    with session_scope(load_settings().resolve_database_url()) as session:
+        rows = labels.summarise(session, name)["structures"]
+    create_table_artifact(rows, key="structure-labels", description=f"Labels of {name}")
+
+
+def gather_structures(params: LabelParams, settings: Settings) -> tuple[list[Wanted], list[str]]:
+    """Collect the structures that are meant, without labels, and why others cannot be read; InputError if none is."""
+    failures: list[str] = []
+    if params.files:
+        starts = read_structures([Path(file).expanduser() for file in params.files])
+        failures = [start.failure for start in starts if start.failure is not None]
+        found = [Wanted(remove_labels(start.structure)) for start in starts if start.structure is not None]
+    else:
+        with session_scope(settings.resolve_database_url()) as session:
+            found = list(_load_structures(session, params))
+    if not found:
+        raise InputError("; ".join(["there is no structure to label", *failures]))
+    return found, failures
+
+
+def _load_structures(session: Session, params: LabelParams) -> Iterator[Wanted]:
+    if params.dataset is not None:
+        dataset_id = datasets.get_dataset(session, params.dataset).id
+        for structure, _ in datasets.iter_split(session, dataset_id, params.split):
+            yield Wanted(remove_labels(structure))
+        return
+    benchmark = get_version(session, Benchmark, params.benchmark or "")
+    _, cases = evaluations.load_cases(session, benchmark.id)
+    if not params.relaxed_by:
+        yield from (Wanted(remove_labels(case.start)) for case in cases)
+    for reference in params.relaxed_by:
+        model = models.get_registered_model(session, reference)
+        evaluation = evaluations.find_evaluation(session, model.id, benchmark.id)
+        if evaluation is None or evaluation.state != "completed":
+            raise InputError(f"{label(model)} has no completed evaluation on {label(benchmark)}: 'heo evaluate' first")
+        for index, relaxation in sorted(evaluations.load_relaxations(session, evaluation.id).items()):
+            if relaxation.lattice is None or relaxation.positions is None:
+                continue
+            start = remove_labels(cases[index].start)
+            name = f"{start.immutable_id}/{label(model)}"
+            final = replace(start, lattice=relaxation.lattice, positions=relaxation.positions, immutable_id=name)
+            yield Wanted(final, evaluation.id, index)
+
+
+def make_engine(params: LabelParams, settings: Settings) -> Engine:
+    """Return what labels, ready to start."""
+    if params.engine == "gpaw":
+        return GpawEngine(
+            make_settings(params.gpaw),
+            python=settings.dft_interpreter,
+            logs=settings.work / "labels" / params.name,
+            limit_s=params.max_seconds,
+        )
+    model_version_id = register_model(params.engine, settings)
+    file = load_model_file(model_version_id, settings)
+    with session_scope(settings.resolve_database_url()) as session:
+        versions = models.get_model(session, model_version_id).package_versions
+    potential = load_model(file, device=resolve_device(settings.device), dtype="float64")
+    return PotentialEngine(potential, sha256=file.sha256, package_versions=versions)
+
+
+@flow(name="label", flow_run_name="label {params.name}", timeout_seconds=limit(days=28), description=__doc__)
+def label_structures(params: LabelParams) -> dict[str, Any]:
+    """Return the name of the set, and how many of the structures have labels now."""
+    admit(params)
+    n_labelled = label_remaining(params)
+    show_labels(params.name)
+    return {"labels": params.name, "n_labelled": n_labelled}
