@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -63,12 +64,10 @@ def train(params: FinetuneParams, foundation_id: int) -> int:
         f"training:{run.key}",
         on_wait=lambda: logger.info("another run of the same training is on: waiting for it"),
     ):
-        with session_scope(url) as session:
-            found = training.find_model_of_key(session, run.key)
-            if found is not None:
-                logger.info("reusing model %s", label(found))
-                return found.id
-        return run.train_and_register()
+        if (made := run.find_made()) is not None:
+            return made
+        with run.alone():
+            return run.find_made() or run.train_and_register()
 
 
 def _find_replayed(params: FinetuneParams, get: Any) -> Dataset | None:
@@ -112,6 +111,20 @@ class _Run:
         # The state of one kind of kernels is nothing to go on from for another.
         self.folder = settings.work / "training" / f"{self.key[:16]}-{self.acceleration}"
         self.code_version = describe_code()
+
+    def find_made(self) -> int | None:
+        """Return the id of the model that this training has made; None where it has not."""
+        with session_scope(self.url) as session:
+            found = training.find_model_of_key(session, self.key)
+        if found is None:
+            return None
+        get_run_logger().info("reusing model %s", label(found))
+        return found.id
+
+    def alone(self) -> FileLock:
+        """Keep others out of the folder: the database's lock goes with Postgres, and a run given up may still live."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / "lock")
 
     def train_and_register(self) -> int:
         """Train, and store the model; what goes wrong on the way is stored with the run."""

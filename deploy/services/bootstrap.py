@@ -47,7 +47,8 @@ CRASH_RECOVERY: Json = {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
-        "after": [HEARTBEAT],
+        # A run may die before its first heartbeat.
+        "after": ["prefect.flow-run.Running", HEARTBEAT],
         "expect": [
             HEARTBEAT,
             *(f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")),
@@ -58,6 +59,29 @@ CRASH_RECOVERY: Json = {
     },
     "actions": [
         {"type": "change-flow-run-state", "state": "CRASHED", "message": f"No heartbeat for {SILENCE_S} s."},
+    ],
+}
+
+CLAIM_S = 600  # from a worker's claim to the first sign of life, which takes half a minute
+CLAIM_RECOVERY: Json = {
+    "name": "heo: a claimed run that never began has crashed",
+    "description": f"A flow run that a worker claimed and that did not begin within {CLAIM_S} s died with its worker.",
+    "enabled": True,
+    "trigger": {
+        "type": "event",
+        "posture": "Proactive",
+        "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "after": ["prefect.flow-run.Pending"],
+        "expect": [
+            f"prefect.flow-run.{name}"
+            for name in ("Running", "Scheduled", "AwaitingRetry", "Completed", "Failed", "Cancelled", "Crashed")
+        ],
+        "for_each": ["prefect.resource.id"],
+        "threshold": 1,
+        "within": CLAIM_S,
+    },
+    "actions": [
+        {"type": "change-flow-run-state", "state": "CRASHED", "message": f"It did not begin within {CLAIM_S} s."},
     ],
 }
 
@@ -105,7 +129,7 @@ def prepare_server(api: PrefectApi) -> None:
     """Make the work pools, and the automations that end and restart what died."""
     for pool in POOLS:
         api.ensure_work_pool(pool.name, pool.description)
-    for automation in (CRASH_RECOVERY, CRASH_RESTART):
+    for automation in (CRASH_RECOVERY, CLAIM_RECOVERY, CRASH_RESTART):
         api.ensure_automation(automation)
 
 

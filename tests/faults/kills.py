@@ -35,7 +35,7 @@ class Strike:
     @property
     def worker(self) -> workers.Worker:
         """The worker that has the run."""
-        return next(w for w in workers.list_workers(None) if w.pool.name == POOLS[self.stage])
+        return get_worker(self.stage)
 
     def pause(self) -> None:
         """Leave a service dead for up to ten seconds."""
@@ -48,20 +48,24 @@ def kill_flow(strike: Strike) -> str | None:
 
 
 def kill_trainer(strike: Strike) -> str | None:
-    """Kill MACE's trainer under a finetuning."""
-    return _send(strike.workload.find_trainer(strike.run_id), signal.SIGKILL)
+    """Kill MACE's trainer under a finetuning, some time after it was started."""
+    workload = strike.workload
+    while workload.find_trainer(strike.run_id) is None and workload.find_flow(strike.run_id) is not None:
+        time.sleep(0.5)
+    time.sleep(strike.rng.uniform(0.0, 0.3 * workload.seconds["finetune"]))
+    return _send(workload.find_trainer(strike.run_id), signal.SIGKILL)
 
 
 def terminate_worker(strike: Strike) -> str | None:
     """End a worker as `kill` and a shutdown do; its run goes with it."""
-    told = _send(_find_worker(strike), signal.SIGTERM)
+    told = _send(find_worker(strike.workload, strike.worker), signal.SIGTERM)
     strike.workload.up()
     return told
 
 
 def kill_worker(strike: Strike) -> str | None:
     """Kill a worker; its run lives on."""
-    told = _send(_find_worker(strike), signal.SIGKILL)
+    told = _send(find_worker(strike.workload, strike.worker), signal.SIGKILL)
     strike.workload.up()
     return told
 
@@ -71,14 +75,9 @@ def kill_worker_and_run(strike: Strike) -> str | None:
 
     Nobody runs `heo up`: that the run is dead is known by its silence.
     """
-    told = _send(_find_worker(strike), signal.SIGKILL)
+    told = _send(find_worker(strike.workload, strike.worker), signal.SIGKILL)
     _send(strike.workload.find_flow(strike.run_id), signal.SIGKILL)
-    settings, home = strike.workload.settings, resolved_home(strike.workload.settings)
-    with services_lock(home):
-        state, worker = load_state(home), strike.worker
-        api_url = str(state.server.api_url)
-        state.workers[worker.key] = workers.start(settings, worker, WorkerState(), api_url, lambda _: None)
-        save_state(home, state)
+    start_worker(strike.workload, strike.worker)
     return told
 
 
@@ -100,6 +99,26 @@ def kill_server(strike: Strike) -> str | None:
     return told
 
 
+def start_worker(workload: Workload, worker: workers.Worker) -> None:
+    """Start a worker and nothing else, in the place of one that is gone."""
+    settings, home = workload.settings, resolved_home(workload.settings)
+    with services_lock(home):
+        state = load_state(home)
+        api_url = str(state.server.api_url)
+        state.workers[worker.key] = workers.start(settings, worker, WorkerState(), api_url, lambda _: None)
+        save_state(home, state)
+
+
+def find_worker(workload: Workload, worker: workers.Worker) -> psutil.Process | None:
+    """Return the process of a worker."""
+    return workers.find(worker, load_state(resolved_home(workload.settings)).worker(worker.key))
+
+
+def get_worker(stage: str) -> workers.Worker:
+    """Return the worker that has the runs of a stage."""
+    return next(worker for worker in workers.list_workers(None) if worker.pool.name == POOLS[stage])
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of kill, what of, at which stages, and how often in one run, which is started three times at most."""
@@ -119,11 +138,6 @@ KINDS = (
     Kind("Postgres", kill_postgres),
     Kind("Prefect server", kill_server),
 )
-
-
-def _find_worker(strike: Strike) -> psutil.Process | None:
-    state = load_state(resolved_home(strike.workload.settings))
-    return workers.find(strike.worker, state.worker(strike.worker.key))
 
 
 def _find_known(workload: Workload, service: str) -> psutil.Process | None:

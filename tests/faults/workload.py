@@ -41,7 +41,7 @@ from heo_core.params import (
 
 STAGES = ("curate", "finetune", "evaluate")
 POOLS = {"curate": "cpu", "finetune": "gpu", "evaluate": "gpu"}
-PATIENCE_S = 600.0
+PATIENCE_S = 900.0
 RESTART_PATIENCE_S = 60.0  # a crashed run is started again by an automation, or stays as it is
 TRAINER = "heo_core.finetuning.trainer"
 
@@ -82,7 +82,7 @@ class Workload:
     """A home with its services, and for each stage the database before it and after it."""
 
     home: Path
-    say: Callable[[str], None]
+    stages: tuple[str, ...] = STAGES
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage takes from its claim by a worker to its end, when nothing happens to it."""
 
@@ -124,7 +124,7 @@ class Workload:
         if not (self.home / "source").exists():
             write_source(self.home / "source")
         self._empty_database()
-        for stage in STAGES:
+        for stage in self.stages:
             self._keep(f"before_{stage}")
             run_id = self.start(stage, f"undisturbed-{time.time_ns()}")
             self.wait_until(run_id, lambda run: run["state_type"] != "SCHEDULED")
@@ -137,15 +137,19 @@ class Workload:
 
     def reset(self, stage: str) -> None:
         """Give the database the content that it has before a stage; what was left of work and runs goes."""
-        with suppress(ServiceError), self.api as api:
-            for run in api.runs_in_flight():
-                api.set_state(run["id"], "CANCELLED", "the suite is done with it")
+        self.cancel_runs()
         shutil.rmtree(self.settings.work, ignore_errors=True)
         self._copy(f"before_{stage}", "heo")
 
+    def cancel_runs(self) -> None:
+        """End the runs that have not ended."""
+        with suppress(ServiceError), self.api as api:
+            for run in api.runs_in_flight():
+                api.set_state(run["id"], "CANCELLED", "the suite is done with it")
+
     def read(self, database: str = "heo") -> Content:
         """Read a database."""
-        return Content(self._url(database))
+        return Content(self.url(database))
 
     def expected(self, stage: str) -> Content:
         """Read what a stage leaves when nothing happens to it."""
@@ -153,7 +157,7 @@ class Workload:
 
     def check(self) -> list[str]:
         """Do what `heo db check` does; return what does not hold."""
-        with session_scope(self._url("heo")) as session:
+        with session_scope(self.url("heo")) as session:
             checks = [*check_rows(session), check_files(session, self.settings.artifacts)]
         return [f"{check.name}: {', '.join(check.examples)}" for check in checks if check.n_violations]
 
@@ -223,7 +227,8 @@ class Workload:
 
     # Databases
 
-    def _url(self, database: str) -> str:
+    def url(self, database: str) -> str:
+        """Return the URL of a database of this home."""
         base = str(load_state(resolved_home(self.settings)).postgres.url).rpartition("/")[0]
         return as_psycopg_url(f"{base}/{database}")
 
@@ -233,7 +238,7 @@ class Workload:
     def _copy(self, source: str, target: str) -> None:
         """Make a database anew as a copy of another."""
         for name in (source, target):
-            get_engine(self._url(name)).dispose()
+            get_engine(self.url(name)).dispose()
         with self._superuser() as connection:
             ended = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s"
             connection.execute(ended, [source])
@@ -247,7 +252,7 @@ class Workload:
         with self._superuser() as connection:
             connection.execute("drop database if exists heo with (force)")
             connection.execute("create database heo owner heo")
-        migrations.upgrade(self._url("heo"))
+        migrations.upgrade(self.url("heo"))
 
     def _superuser(self) -> psycopg.Connection[Any]:
         password = postgres.Cluster(self.settings).passwords()[postgres.SUPERUSER]

@@ -139,6 +139,7 @@ def test_flows_are_deployed_and_pools_serve_any_number_of_workers(home):
     }
     assert pools == {"cpu": None, "gpu": None}
     assert sorted(automation["name"] for automation in automations) == [
+        "heo: a claimed run that never began has crashed",
         "heo: a crashed run is started again",
         "heo: a silent run has crashed",
         "heo: what waits is evaluated",

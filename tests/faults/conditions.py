@@ -1,0 +1,113 @@
+"""What goes wrong around the service without killing it: no space, no artifact store, a clock that is off.
+
+Each is put on while a stage runs, and taken away; then the same is asked for again. A run under it may fail, and says
+why; in the end the database is as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kills import find_worker, get_worker, start_worker
+from workload import Workload
+
+SMALL_BYTES = 512 * 1024  # less than a model or a checkpoint
+LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that goes wrong, the stage that it is put on, and whether a run can do its work nevertheless."""
+
+    name: str
+    stage: str
+    put_on: Callable[[Workload, str], AbstractContextManager[None]]
+    is_harmless: bool = False
+
+    def cannot_be_put_on(self) -> str | None:
+        """Say what this machine lacks for it; None where it lacks nothing."""
+        if self.put_on is small_disk and os.geteuid() != 0:
+            return "only root mounts a file system"
+        if self.name.startswith("clock") and not LIBFAKETIME.exists():
+            return f"there is no {LIBFAKETIME}: install Debian's libfaketime"
+        return None
+
+
+@contextmanager
+def small_disk(workload: Workload, _: str) -> Iterator[None]:
+    """Give unfinished work a file system that has too little space; only root can."""
+    folder = workload.settings.work
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ["-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs"]
+    subprocess.run(["mount", *options, str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def small_files(workload: Workload, stage: str) -> Iterator[None]:
+    """Let a worker and its runs write no large file, which any user can be told by the system."""
+    process = find_worker(workload, get_worker(stage))
+    before = process.rlimit(resource.RLIMIT_FSIZE)
+    process.rlimit(resource.RLIMIT_FSIZE, (SMALL_BYTES, before[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def no_store(workload: Workload, _: str) -> Iterator[None]:
+    """Take the artifact store away, as a lost mount does."""
+    store = workload.home / "artifacts"
+    away = store.rename(workload.home / "artifacts-away")
+    try:
+        yield
+    finally:
+        away.rename(store)
+
+
+def clock_off(offset: str) -> Callable[[Workload, str], AbstractContextManager[None]]:
+    """Let the clock of a worker and its runs be off; the server's and the database's are right."""
+
+    @contextmanager
+    def put_on(workload: Workload, stage: str) -> Iterator[None]:
+        wrong = {"LD_PRELOAD": str(LIBFAKETIME), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        _restart(workload, stage, wrong)
+        try:
+            yield
+        finally:
+            _restart(workload, stage, {})
+
+    return put_on
+
+
+def _restart(workload: Workload, stage: str, variables: dict[str, str]) -> None:
+    worker = get_worker(stage)
+    process = find_worker(workload, worker)
+    process.kill()
+    process.wait(10)
+    kept = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        start_worker(workload, worker)
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+CONDITIONS = (
+    Condition("disk full, a tmpfs", "finetune", small_disk),
+    Condition("disk full, RLIMIT_FSIZE", "finetune", small_files),
+    Condition("artifact store gone", "evaluate", no_store),
+    Condition("clock of the worker an hour ahead", "evaluate", clock_off("+1h"), is_harmless=True),
+    Condition("clock of the worker an hour behind", "curate", clock_off("-1h"), is_harmless=True),
+)
