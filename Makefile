@@ -3,7 +3,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-sevennet setup-dft quickstart test test-fuzz test-sevennet lint types contracts up down clean purge
+.PHONY: help setup setup-sevennet setup-dft quickstart test test-fuzz test-faults test-sevennet lint types contracts up down clean purge
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 - \2/p' Makefile
@@ -25,6 +25,9 @@ test: setup ## install and run the whole test suite
 
 test-fuzz: setup ## ask every deployment a thousand wrong questions over REST
 	@$(BIN)/python -m pytest -s tests/fuzz/rest.py
+
+test-faults: setup ## kill processes, thirty of each kind, and compare what is left: hours, and it goes on where it stopped
+	@$(BIN)/python -W ignore tests/faults/suite.py
 
 lint: setup ## check style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
