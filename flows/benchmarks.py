@@ -49,6 +49,7 @@ from heo_core.params import (
     BenchmarkParams,
     EnergyForcesParams,
     EquationOfStateParams,
+    EvaluationParams,
     ForgettingHoldoutParams,
     OffEquilibriumErrorsParams,
     PhysicsParams,
@@ -86,6 +87,15 @@ def define_benchmark(params: BenchmarkParams, dataset_id: int | None) -> int:
             getattr(params, "split", ""),
         )
     return benchmark.id
+
+
+def store_auto_benchmarks() -> None:
+    """Make the bundled benchmarks that run by themselves, where they are not there yet.
+
+    Before a model that they are to run for: so its event finds them, all together.
+    """
+    for kind in AUTO_BENCHMARKS:
+        store_benchmark(EvaluationParams().get_benchmark(kind), None)
 
 
 def store_benchmark(

@@ -42,6 +42,8 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
         return pinned.id
     model = resolve_model(reference, sha256=pinned.sha256 if pinned else None, tell=_tell)
     facts = _gather_facts(model)
+    if reference not in FOUNDATIONS:
+        _store_auto_benchmarks()
     size_bytes = None
     if model.path is not None:
         artifact = settings.artifacts.put(Path(model.path))
@@ -69,7 +71,14 @@ def register_foundation_model(reference: str, settings: Settings) -> int:
     model_version_id = register_model(reference, settings)
     with session_scope(settings.resolve_database_url()) as session:
         _check_can_be_finetuned(reference, models.get_model(session, model_version_id).family)
+    _store_auto_benchmarks()
     return model_version_id
+
+
+def _store_auto_benchmarks() -> None:
+    from flows.benchmarks import store_auto_benchmarks  # which imports this module
+
+    store_auto_benchmarks()
 
 
 def _check_can_be_finetuned(reference: str, family: str) -> None:

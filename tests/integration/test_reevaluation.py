@@ -35,7 +35,7 @@ class Service:
 
     home: Path
 
-    def heo(self, *arguments: str) -> str:
+    def python(self, *arguments: str) -> str:
         own = ("HEO_", "PREFECT_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         given = {
@@ -44,12 +44,19 @@ class Service:
             "OMP_NUM_THREADS": "1",
             "AWS_SECRET_ACCESS_KEY": SECRET,
         }
-        command = [sys.executable, "-m", "deploy.cli.main", *arguments]
         result = subprocess.run(
-            command, env=kept | given, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            [sys.executable, *arguments],
+            env=kept | given,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout + result.stderr
+
+    def heo(self, *arguments: str) -> str:
+        return self.python("-m", "deploy.cli.main", *arguments)
 
     def add_model(self, name: str) -> str:
         return self.heo("models", "add", str(HEO_MINI_DIR / "heo-mini.model"), "--name", name)
@@ -101,6 +108,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     cells = service.home / "cells.extxyz"
     write_cells(cells, (1.0, 1.05))
     service.heo("up")
+    # The bundled benchmarks that run by themselves take minutes: here they do not.
+    service.python("-c", "from flows.benchmarks import store_auto_benchmarks as store; store()")
+    service.execute("update benchmark set auto = false")
     service.heo("benchmark", "add", "tiny", "--kind", "energy-forces", "--files", str(cells), "--set", "dtype=float32")
     service.heo("benchmark", "auto", "tiny", "on")
     yield service

@@ -29,6 +29,7 @@ from db.migrations import make_config, upgrade
 from db.schema import Benchmark, Dataset, EpochMetric, Evaluation, ModelVersion, TrainingRun
 from deploy.cli.main import app
 from heo_core.errors import InputError
+from heo_core.params import AUTO_BENCHMARKS
 from heo_core.records import Metric, ModelFile
 
 ASSETS = Path(heo_core.__file__).parent / "assets"
@@ -493,6 +494,8 @@ def test_a_file_that_is_added_is_announced_once(family: str, services_home: Path
     time.sleep(1)
     (event,) = find_events(prefect_api_url, 700101)
     assert (event["event"], event["payload"]["sha256"]) == ("heo.model-version.registered", card["sha256"])
+    # The bundled benchmarks that run by themselves were made before it.
+    assert int(event["resource"]["heo.due"]) == len(AUTO_BENCHMARKS)
 
 
 def test_a_server_that_is_not_there_is_one_line_and_no_error(family: str, tmp_path: Path) -> None:
