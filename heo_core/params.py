@@ -1193,7 +1193,7 @@ class GpawParams(Params):
         "lowest energy is kept",
     )
     smearing_ev: PositiveFloat = Field(0.1, description="width of the Fermi-Dirac occupation, eV")
-    max_iterations: PositiveInt = Field(120, description="steps to self-consistency, at most")
+    max_iterations: PositiveInt = Field(100, description="steps to self-consistency, at most")
 
     def resolve(self) -> Self:
         """Return the same parameters with every empty field filled from the preset."""

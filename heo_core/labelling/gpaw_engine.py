@@ -71,14 +71,14 @@ def label_with_gpaw(
         )
     except OSError as exc:
         raise ServiceError(f"GPAW cannot be started with {python}: {exc.strerror}; run 'make setup-dft'") from exc
-    try:
-        output, _ = process.communicate(json.dumps(request), timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        return Label(time.monotonic() - started, f"not done after its limit of {limit_s:g} s")
-    finally:
-        if process.poll() is None:
+    with process:
+        try:
+            output, _ = process.communicate(json.dumps(request), timeout=limit_s)
+        except BaseException as exc:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if not isinstance(exc, subprocess.TimeoutExpired):
+                raise
+            return Label(time.monotonic() - started, f"not done after its limit of {limit_s:g} s")
     lines = output.strip().splitlines()
     try:
         reply = json.loads(lines[-1])

@@ -92,7 +92,7 @@ def make_calculator(settings: dict[str, Any], atoms: Any, log: Path) -> Any:
     return GPAW(
         mode={"name": "pw", "ecut": settings["cutoff_ev"]},
         xc=settings["functional"],
-        kpts={"size": settings["kpoints"]},
+        kpts={"size": settings["kpoints"], "gamma": True},
         spinpol=True,
         setups={element: f":d,{value}" for element, value in u.items()},
         occupations={"name": "fermi-dirac", "width": settings["smearing_ev"]},
