@@ -1,12 +1,13 @@
 """CHGNet 0.3.0's map of rock-salt mixtures against the published one.
 
-    python benchmarks/stability.py [--cells 3] [--only-compare]
+    python benchmarks/stability.py [--cells 3] [--only-compare | --speed]
 
 The published map: Almishal et al., Nat. Commun. 16, 8211 (2025), CC-BY-4.0, data of github jsivak7/rocksalt-heo-chempot
 (benchmarks/data/almishal-2025-rocksalt.csv). All 28 pairs and 56 mixtures of five of the same eight cations are relaxed
 by the flow `stability`, in the database of `HEO_HOME`, those of the acceptance first; killed, it goes on where it
-stopped. `--only-compare` computes nothing, compares what there is, and writes it to benchmarks/data/stability.csv. The
-last line is one JSON object.
+stopped. `--only-compare` computes nothing, compares what there is, and writes it to benchmarks/data/stability.csv.
+`--speed` measures one force call of heo's CHGNet against CHGNet's own calculator instead. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,34 @@ def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"ratios": ratios, "figures": figures}
 
 
+def measure_speed(rounds: int = 3) -> dict[str, Any]:
+    """CPU seconds of a force call on a cell of 60 atoms; the best of some rounds, taken in turn."""
+    from ase import Atoms
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    from heo_core.models import load
+    from heo_core.params import StabilityParams
+    from heo_core.stability.mixtures import make_cell
+
+    params = StabilityParams()
+    cell = make_cell(params.cations, 1, params)
+    calculators = {"heo": load("chgnet:0.3.0", device="cpu").as_ase_calculator(), "chgnet": CHGNetCalculator()}
+    seconds: dict[str, list[float]] = {name: [] for name in calculators}
+    rng = np.random.default_rng(0)
+    for _ in range(rounds):
+        for name, calculator in calculators.items():
+            positions = cell.positions + rng.normal(0, 1e-3, cell.positions.shape)  # another state: nothing is kept
+            atoms = Atoms(cell.species, positions=positions, cell=cell.lattice, pbc=True, calculator=calculator)
+            begin = time.process_time()
+            atoms.get_forces()
+            atoms.get_stress()
+            seconds[name].append(time.process_time() - begin)
+    best = {name: min(values) for name, values in seconds.items()}
+    print({name: f"{value:.2f} s" for name, value in best.items()})
+    ratio = {"value": best["heo"] / best["chgnet"], "bar": 0.7, "better": "lower"}
+    return {"ratios": {"force_call_over_chgnets_own": ratio}, "figures": {"cpu_s": seconds}}
+
+
 def bar(value: float, limit: float) -> dict[str, Any]:
     """Return a difference with what it may be at most."""
     return {"value": value, "bar": limit, "better": "lower"}
@@ -118,7 +148,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=3)
     parser.add_argument("--only-compare", action="store_true")
+    parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
+    if args.speed:
+        print(json.dumps(measure_speed()))
+        return
     if not args.only_compare:
         relax(args.cells)
     rows = load_map()
