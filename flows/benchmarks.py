@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from db import datasets, evaluations, models
+from db import datasets, evaluations, labels, models
 from db.engine import exclusive, session_scope
 from db.schema import Benchmark
 from db.versions import find_version, label, list_references
@@ -109,21 +109,24 @@ def store_benchmark(
     settings = load_settings()
     url = settings.resolve_database_url()
     reference_id = register_model(params.reference, settings) if isinstance(params, SubstitutionRelaxParams) else None
-    if isinstance(params, OffEquilibriumErrorsParams) and params.dataset is not None:
+    label_set = params.label_set if isinstance(params, OffEquilibriumErrorsParams) else None
+    if isinstance(params, OffEquilibriumErrorsParams) and params.dataset is not None and label_set is None:
         with session_scope(url) as session:
             dataset = datasets.get_dataset(session, params.dataset)
         # NAME means its newest version: what is stored says which that was.
         params, dataset_id = params.model_copy(update={"dataset": label(dataset)}), dataset.id
-    if structures:
+    if label_set is not None:
+        cases, of_dataset = _load_labelled_cases(label_set, url), None
+    elif structures:
         cases, of_dataset = _make_cases_of(params, structures), None
     else:
         cases, of_dataset = _make_cases(params, dataset_id, url)
     if name is not None and not cases:
         raise InputError(f"benchmark {name} would have no structure: none qualifies for {params.kind}")
     with session_scope(url) as session:
-        is_bundled = name is None and of_dataset is None
+        is_bundled = name is None and of_dataset is None and label_set is None
         if name is None:
-            name = str(params.kind)
+            name = str(params.kind) if label_set is None else f"{params.kind}:labels:{label_set}"
             if of_dataset is not None:
                 # A number on another split is another benchmark, never a newer version of this one.
                 split = getattr(params, "split", "test")
@@ -165,10 +168,11 @@ def add_own_benchmark(
     structures = list({structure.content_hash: structure for structure in read}.values())
     dataset_id = None
     if dataset is not None:
-        with session_scope(load_settings().resolve_database_url()) as session:
-            dataset_id = datasets.get_dataset(session, dataset).id
         if isinstance(params, OffEquilibriumErrorsParams):
             params = params.model_copy(update={"dataset": dataset})
+        if not isinstance(params, OffEquilibriumErrorsParams) or params.label_set is None:
+            with session_scope(load_settings().resolve_database_url()) as session:
+                dataset_id = datasets.get_dataset(session, dataset).id
     return label(store_benchmark(params, dataset_id, name=name, structures=structures))
 
 
@@ -207,6 +211,14 @@ def _make_cases(params: BenchmarkParams, dataset_id: int | None, url: str) -> tu
     if isinstance(params, OffEquilibriumErrorsParams):
         _check_labels(params, structures)
     return _make_cases_of(params, structures), dataset_id
+
+
+def _load_labelled_cases(label_set: str, url: str) -> list[BenchmarkCase]:
+    with session_scope(url) as session:
+        structures = labels.load_labelled(session, label_set)
+    if not structures:
+        raise InputError(f"label set {label_set!r} has no labelled structure yet; 'heo label show' says why")
+    return [BenchmarkCase(start=structure, target=None, recipe={}) for structure in structures]
 
 
 def _make_cases_of(params: BenchmarkParams, structures: Sequence[Structure]) -> list[BenchmarkCase]:

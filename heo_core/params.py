@@ -796,11 +796,17 @@ class OffEquilibriumErrorsParams(Params):
     kind: Literal["off-equilibrium"] = "off-equilibrium"
     dataset: str | None = Field(
         None,
-        description="NAME or NAME@VERSION of a dataset with labels of your own; empty: the bundled cells, labelled by "
-        "SevenNet 7net-0, not DFT",
+        description="NAME or NAME@VERSION of a dataset with labels of your own, or labels:NAME, a label set of 'heo "
+        "label'; empty: the bundled cells, labelled by SevenNet 7net-0, not DFT",
     )
     split: Split | Literal["off_equilibrium"] = Field("test", description="split of that dataset to evaluate on")
     dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
+
+    @property
+    def label_set(self) -> str | None:
+        """Name of the label set that it is measured on; None for a dataset or the bundled cells."""
+        kind, colon, name = (self.dataset or "").partition(":")
+        return name if colon and kind == "labels" else None
 
 
 class ForgettingHoldoutParams(Params):

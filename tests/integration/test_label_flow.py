@@ -1,0 +1,137 @@
+"""Labels: a durable row a structure, on one scale, that models are measured on, trained on and compared by."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.io import write
+from typer.testing import CliRunner
+
+from db import evaluations, labels, models
+from db.check import check_rows
+from db.engine import get_engine, session_scope
+from db.query import run_query
+from deploy.cli.main import app
+from heo_core.curation.labelled import read_labelled
+from heo_core.errors import InputError
+from heo_core.labelling.label import Label
+from heo_core.params import EvaluationParams, LabelParams, OffEquilibriumErrorsParams, StructureRelaxParams
+from heo_core.records import BenchmarkCase, ModelFile, Structure
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh home on a fresh database."""
+    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
+    yield tmp_path / "home"
+    get_engine(database_url).dispose()
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """Two oxides, and one that heo-mini does not know."""
+    frames = [bulk(formula, "rocksalt", a=4.3) for formula in ("MgO", "NiO", "XeO")]
+    for number, frame in enumerate(frames):
+        frame.rattle(0.05, seed=number)
+    write(tmp_path / "cells.extxyz", frames)
+    return tmp_path / "cells.extxyz"
+
+
+def load_summary(url: str, name: str) -> dict:
+    with session_scope(url) as session:
+        return labels.summarise(session, name)
+
+
+def test_a_potential_labels_each_structure_once_and_what_fails_is_a_row(
+    home: Path, cells: Path, database_url: str, tmp_path: Path
+) -> None:
+    from flows.label import label_structures
+
+    params = LabelParams(name="mini", engine="heo-mini", files=(str(cells),))
+    assert label_structures(params) == {"labels": "mini", "n_labelled": 2}
+    first = load_summary(database_url, "mini")
+    assert [row["failure"] for row in first["structures"]] == [None, None, "unknown element: Xe"]
+    assert first["structures"][2]["energy_ev_per_atom"] is None
+    assert label_structures(params) == {"labels": "mini", "n_labelled": 2}
+    assert load_summary(database_url, "mini") == first
+
+    with pytest.raises(InputError, match=r"label set 'mini' has engine potential, not gpaw: .* never mixed"):
+        label_structures(LabelParams(name="mini", engine="gpaw", files=(str(cells),)))
+
+    out = tmp_path / "mini.extxyz"
+    result = CliRunner().invoke(app, ["label", "export", "mini", "--out", str(out)], catch_exceptions=False)
+    assert "structures  2" in result.stdout
+    exported = read_labelled(out)
+    with session_scope(database_url) as session:
+        stored = labels.load_labelled(session, "mini")
+    assert {s.content_hash for s in exported} == {s.content_hash for s in stored}
+    assert {s.functional for s in stored} == {"heo-mini (potential)"}
+
+
+def test_a_model_is_measured_on_a_label_set_and_on_its_own_labels_it_makes_no_error(
+    home: Path, cells: Path, database_url: str
+) -> None:
+    from flows.benchmarks import add_own_benchmark, store_benchmark
+    from flows.evaluate import evaluate
+    from flows.label import label_structures
+
+    label_structures(LabelParams(name="mini", engine="heo-mini", files=(str(cells),)))
+    on_labels = OffEquilibriumErrorsParams(dataset="labels:mini")
+    stored = store_benchmark(on_labels, None)
+    assert (stored.name, stored.version, stored.n_cases, stored.auto) == ("off-equilibrium:labels:mini", 1, 2, False)
+    assert add_own_benchmark("own", OffEquilibriumErrorsParams(), dataset="labels:mini") == "own@1"
+    params = EvaluationParams(models=("heo-mini",), benchmarks=("off-equilibrium",), off_equilibrium=on_labels)
+    (evaluation_id,) = evaluate(params)
+    with session_scope(database_url) as session:
+        metrics = {row["metric"]: row["value"] for row in evaluations.list_metrics(session, [evaluation_id])}
+    assert metrics["forces_rmse_ev_per_ang"] == pytest.approx(0, abs=1e-6)
+    assert metrics["forces_softening_slope"] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: str) -> None:
+    lattice, ideal = np.eye(3) * 4.2, np.array([[0.0, 0, 0], [2.1, 2.1, 2.1]])
+    start = Structure(lattice, ideal, ("Mg", "O"), "MgO", "generated")
+    with session_scope(database_url) as session:
+        case = BenchmarkCase(start, None, {})
+        benchmark = evaluations.add_benchmark(
+            session, StructureRelaxParams(), [case], name="relax", dataset_id=None, reference_id=None
+        )
+        label_set = labels.open_label_set(session, "dft", engine="gpaw", functional="pbe+u (gpaw)", settings={"u": 1})
+        with pytest.raises(InputError, match="label set 'dft' has other u: energies of two scales are never mixed"):
+            labels.open_label_set(session, "dft", engine="gpaw", functional="pbe+u (gpaw)", settings={"u": 2})
+        # Of three models one has no label, for its calculation failed: it is neither lower nor higher.
+        for name, energy in (("high", -10.0), ("low", -10.5), ("failed", None)):
+            file = ModelFile("mace", name, name, name * 8)
+            model, _ = models.register_published_model(session, file, name=name, size_bytes=1, energy_scale=None)
+            evaluation = evaluations.start_evaluation(
+                session, model.id, benchmark.id, device="cpu", flow_run_id=None, replaces_id=None
+            )
+            final = replace(start, immutable_id=f"MgO/{name}@1")
+            label = Label(1.0, None if energy else "not converged", energy, np.zeros((2, 3)) if energy else None)
+            labels.add_label(session, label_set, final, label, evaluation_id=evaluation.id, case_index=0)
+    rows = run_query(database_url, "select model, above_lowest_ev_per_atom, n_models from label_minimum order by 2")
+    assert rows.to_dict("records") == [
+        {"model": "low@1", "above_lowest_ev_per_atom": 0.0, "n_models": 2},
+        {"model": "high@1", "above_lowest_ev_per_atom": 0.25, "n_models": 2},
+    ]
+    with session_scope(database_url) as session:
+        broken = [check for check in check_rows(session) if "labels" in check.name and check.n_violations]
+    assert not broken
+
+
+def test_inputs_for_vasp_are_written_for_cells_or_a_set_is_and_never_both(
+    home: Path, cells: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "inputs"
+    command = ["label", "export", "--engine", "vasp", "--files", str(cells), "--out", str(out), "--json"]
+    result = json.loads(CliRunner().invoke(app, command, catch_exceptions=False).stdout)
+    assert result["structures"] == 3
+    assert sorted(folder.name for folder in out.iterdir()) == ["cells-1", "cells-2", "cells-3"]
+    refused = CliRunner().invoke(app, ["label", "export", "dft", "--engine", "vasp", "--out", str(out)])
+    assert refused.exit_code == 2
