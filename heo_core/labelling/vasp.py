@@ -114,8 +114,9 @@ def read_settings(file: Path) -> dict[str, Any]:
                 case "calculation":
                     break
     u = dict(zip(pseudopotentials, u_values, strict=False)) if tags.get("LDAU") == "T" else {}
+    tags["ENCUT"] = tags.get("ENMAX", tags.get("ENCUT", ""))  # what was used, also where INCAR leaves it to POTCAR
     return {
-        **{tag: tags[tag] for tag in _TAGS if tag in tags},
+        **{tag: _to_number(tags[tag]) for tag in _TAGS if tag in tags},
         "pseudopotentials": pseudopotentials,
         "hubbard_u_ev": {element: value for element, value in u.items() if value},
     }
@@ -138,6 +139,14 @@ def _merge(shared: dict[str, Any], settings: dict[str, Any], file: Path) -> None
             )
     for key in _BY_ELEMENT:
         shared[key] |= settings[key]
+
+
+def _to_number(value: str) -> float | str:
+    """Return the number that a tag holds, so that 520 and 520.00000000 are one; else its words."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _make_label(row: dict[str, Any]) -> Label:

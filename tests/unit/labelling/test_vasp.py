@@ -1,12 +1,16 @@
 """VASP without VASP: inputs that a licence completes, and finished runs on one scale."""
 
+from pathlib import Path
+
+import ase
 import numpy as np
 import pytest
 
 from heo_core.errors import InputError, SourceError
-from heo_core.labelling.vasp import read_runs, write_inputs
+from heo_core.labelling.vasp import read_runs, read_settings, write_inputs
 from heo_core.records import Structure
 
+REAL_RUN = Path(ase.__file__).parent / "test" / "testdata" / "vasp" / "vasprun_dfpt.xml"
 CELL = np.eye(3) * 4.2
 FRACTIONAL = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
 
@@ -59,11 +63,18 @@ def test_runs_of_several_elements_share_one_scale_and_one_that_did_not_converge_
     assert bad.structure.species == ("Ni", "O")
 
 
+@pytest.mark.skipif(not REAL_RUN.exists(), reason="this ase comes without the files of its tests")
+def test_a_real_run_says_what_its_energy_depends_on():
+    settings = read_settings(REAL_RUN)
+    assert (settings["ENCUT"], settings["GGA"], settings["ISMEAR"], settings["hubbard_u_ev"]) == (400.0, "PE", 0.0, {})
+    assert settings["pseudopotentials"] == {"Na": "PAW_PBE Na 08Apr2002", "Cl": "PAW_PBE Cl 06Sep2000"}
+
+
 @pytest.mark.parametrize("other", [{"encut": "400"}, {"u": "4.0"}])
 def test_runs_on_two_scales_are_refused_with_the_run_and_what_differs(tmp_path, other):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", **other)
-    with pytest.raises(InputError, match=r"b/vasprun.xml has (ENCUT 400, the runs before it 520|hubbard_u_ev)"):
+    with pytest.raises(InputError, match=r"b/vasprun.xml has (ENCUT 400.0, the runs before it 520.0|hubbard_u_ev)"):
         read_runs(tmp_path)
 
 
