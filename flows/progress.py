@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 import httpx
@@ -22,7 +24,9 @@ class ProgressReporter:
         self._what = what
         self._total = total
         self._updated_at = 0.0
-        self._artifact_id: UUID = create_progress_artifact(progress=0.0, key=key, description=what)  # type: ignore[assignment]
+        self._artifact_id: UUID | None = None
+        with _without_server():
+            self._artifact_id = create_progress_artifact(progress=0.0, key=key, description=what)  # type: ignore[assignment]
 
     def update(self, done: int, note: str = "") -> None:
         """Say that `done` pieces are done; note is added to the line."""
@@ -33,11 +37,9 @@ class ProgressReporter:
         line = f"{self._what}: {done}{f' of {self._total}' if self._total else ''}{f', {note}' if note else ''}"
         get_run_logger().info("%s%s", line, self._draw_bar(done))
         progress = 100.0 * done / self._total if self._total else 0.0
-        try:
-            update_progress_artifact(artifact_id=self._artifact_id, progress=min(progress, 100.0), description=line)
-        except (httpx.HTTPError, PrefectException) as exc:
-            # A server that cannot be told how far the work is must not end the work.
-            get_run_logger().warning("progress not shown: %s", exc)
+        if self._artifact_id is not None:
+            with _without_server():
+                update_progress_artifact(artifact_id=self._artifact_id, progress=min(progress, 100.0), description=line)
 
     def finish(self, done: int, note: str = "") -> None:
         """Say that all is done, also where the number was not known before."""
@@ -49,3 +51,12 @@ class ProgressReporter:
             return ""
         filled = _BAR_LENGTH * min(done, self._total) // self._total
         return f"  {'█' * filled}{'░' * (_BAR_LENGTH - filled)}"
+
+
+@contextmanager
+def _without_server() -> Iterator[None]:
+    """Go on where the server is away: one that cannot be told how far the work is must not end the work."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as exc:
+        get_run_logger().warning("progress not shown: %s", exc)

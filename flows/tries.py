@@ -23,6 +23,8 @@ def may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Whether a task failed because a database, a server or a network was not there; never for what it was given."""
     # Prefect hands out a coroutine where it sees an event loop, unless it is told not to.
     error = state.result(raise_on_failure=False, _sync=True)  # type: ignore[call-overload]
+    if isinstance(error, httpx.HTTPStatusError):  # a Prefect server whose own database is away
+        return error.response.is_server_error
     return isinstance(error, ServiceError | httpx.TransportError | ConnectionError | TimeoutError)
 
 

@@ -132,6 +132,8 @@ def worker_environment(
         "TMPDIR": str(private_temporary_folder(resolved_home(settings))),
         "HEO_FLOW_LOG": str(log_file(settings, f"worker-{worker}")),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        # Of a server whose own database is away; Prefect's client asks again for a minute.
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
         "OMP_NUM_THREADS": str(threads),
         # Threads that spin while they wait stop one another on a busy machine: 37 s instead of 4 for the same steps.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),

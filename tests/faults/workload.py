@@ -24,7 +24,7 @@ from deploy.services import down, postgres, up
 from deploy.services.bootstrap import source_definition
 from deploy.services.environment import resolved_home
 from deploy.services.prefect_api import FINAL, PrefectApi
-from deploy.services.process import marked_processes
+from deploy.services.process import end_marked, marked_processes
 from deploy.services.state import load_state
 from flows.settings import Settings, as_psycopg_url
 from heo_core.assets import SAMPLE_DIR
@@ -142,10 +142,11 @@ class Workload:
         self._copy(f"before_{stage}", "heo")
 
     def cancel_runs(self) -> None:
-        """End the runs that have not ended."""
+        """End the runs that have not ended, and their processes."""
         with suppress(ServiceError), self.api as api:
             for run in api.runs_in_flight():
                 api.set_state(run["id"], "CANCELLED", "the suite is done with it")
+        end_marked(resolved_home(self.settings), lambda marked: marked.flow_run_id is not None)
 
     def read(self, database: str = "heo") -> Content:
         """Read a database."""

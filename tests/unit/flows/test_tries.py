@@ -8,8 +8,13 @@ from prefect.states import Failed
 from flows.tries import may_pass
 from heo_core.errors import InputError, ModelError, ServiceError
 
-PASSING = [ServiceError("no database"), httpx.ConnectError("no server"), ConnectionResetError()]
-LASTING = [InputError("no such model"), ModelError("no model file"), ValueError(), MemoryError()]
+
+def answer(status: int) -> httpx.HTTPStatusError:
+    return httpx.HTTPStatusError("", request=httpx.Request("POST", "http://server"), response=httpx.Response(status))
+
+
+PASSING = [ServiceError("no database"), httpx.ConnectError("no server"), ConnectionResetError(), answer(500)]
+LASTING = [answer(404), InputError("no such model"), ModelError("no model file"), ValueError(), MemoryError()]
 
 
 @pytest.mark.parametrize("error", PASSING)
