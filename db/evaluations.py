@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import batched
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
@@ -16,6 +17,7 @@ from db.schema import BenchmarkCase as CaseRow
 from db.schema import PhysicsCheck as PhysicsCheckRow
 from db.schema import Prediction as PredictionRow
 from db.schema import Relaxation as RelaxationRow
+from db.schema import Structure as StructureRow
 from db.schema import VolumeCurve as VolumeCurveRow
 from db.structures import add_structures, load_structures, to_array, to_lists
 from db.versions import add_version, get_version, label
@@ -23,6 +25,9 @@ from heo_core.params import BenchmarkParams, hash_json
 from heo_core.records import BenchmarkCase, PhysicsCheck, Prediction, Relaxation, VolumeCurve
 from heo_core.records import GroupMetric as GroupMetricRecord
 from heo_core.records import Metric as MetricRecord
+
+# Postgres takes 65,535 parameters.
+_ROWS_PER_QUERY = 10_000
 
 
 def add_benchmark(
@@ -86,20 +91,35 @@ def get_benchmark_of_evaluation(session: Session, evaluation_id: int) -> Benchma
 
 def load_cases(session: Session, benchmark_id: int) -> tuple[list[int], list[BenchmarkCase]]:
     """Cases of a benchmark in order, with the ids of their start structures."""
-    rows = list(
-        session.scalars(select(CaseRow).where(CaseRow.benchmark_id == benchmark_id).order_by(CaseRow.case_index))
-    )
+    found = load_cases_by_index(session, benchmark_id)
+    return [structure_id for structure_id, _ in found.values()], [case for _, case in found.values()]
+
+
+def load_cases_by_index(
+    session: Session, benchmark_id: int, indices: Sequence[int] | None = None
+) -> dict[int, tuple[int, BenchmarkCase]]:
+    """Id of the start structure, and the case, by case index, in the order of the indices; of all cases without any."""
+    rows: list[CaseRow] = []
+    query = select(CaseRow).where(CaseRow.benchmark_id == benchmark_id).order_by(CaseRow.case_index)
+    if indices is None:
+        rows += session.scalars(query)
+    else:
+        for chunk in batched(indices, _ROWS_PER_QUERY):
+            by_index = {row.case_index: row for row in session.scalars(query.where(CaseRow.case_index.in_(chunk)))}
+            rows += (by_index[index] for index in chunk)
     wanted = {row.structure_id for row in rows} | {row.target_id for row in rows if row.target_id is not None}
     structures = load_structures(session, wanted)
-    cases = [
-        BenchmarkCase(
-            start=structures[row.structure_id],
-            target=None if row.target_id is None else structures[row.target_id],
-            recipe=row.recipe,
+    return {
+        row.case_index: (
+            row.structure_id,
+            BenchmarkCase(
+                start=structures[row.structure_id],
+                target=None if row.target_id is None else structures[row.target_id],
+                recipe=row.recipe,
+            ),
         )
         for row in rows
-    ]
-    return [row.structure_id for row in rows], cases
+    }
 
 
 def list_benchmarks(session: Session) -> list[dict[str, Any]]:
@@ -164,6 +184,34 @@ def find_evaluation(session: Session, model_version_id: int, benchmark_id: int) 
             Evaluation.replaces_id.is_(None),
         )
     )
+
+
+def get_evaluation(session: Session, evaluation_id: int) -> Evaluation:
+    """Return one evaluation."""
+    return session.get_one(Evaluation, evaluation_id)
+
+
+def list_remaining(session: Session, evaluation_id: int, among: Sequence[int] | None = None) -> list[int]:
+    """List the cases, by index, that an evaluation has no row of, the largest first; among: of these cases alone."""
+    evaluation = get_evaluation(session, evaluation_id)
+    relaxed = exists().where(
+        RelaxationRow.evaluation_id == evaluation_id, RelaxationRow.case_index == CaseRow.case_index
+    )
+    predicted = exists().where(
+        PredictionRow.evaluation_id == evaluation_id, PredictionRow.structure_id == CaseRow.structure_id
+    )
+    query = (
+        select(CaseRow.case_index)
+        .join(StructureRow, StructureRow.id == CaseRow.structure_id)
+        .where(CaseRow.benchmark_id == evaluation.benchmark_id, ~relaxed, ~predicted)
+        .order_by(StructureRow.n_atoms.desc(), CaseRow.case_index)
+    )
+    return list(session.scalars(query if among is None else query.where(CaseRow.case_index.in_(among))))
+
+
+def set_device(session: Session, evaluation_id: int, device: str) -> None:
+    """Store what an evaluation was computed on."""
+    session.execute(update(Evaluation).where(Evaluation.id == evaluation_id).values(device=device))
 
 
 def start_evaluation(
@@ -245,32 +293,39 @@ def load_predictions(session: Session, evaluation_id: int) -> dict[int, Predicti
     }
 
 
-def add_relaxation(
-    session: Session, evaluation_id: int, case_index: int, relaxation: Relaxation, *, trajectory_uri: str | None = None
+def add_relaxations(
+    session: Session,
+    evaluation_id: int,
+    relaxations: Mapping[int, Relaxation],
+    trajectory_uris: Mapping[int, str] | None = None,
 ) -> None:
-    """Store how one case relaxed, and where the file with its states is."""
-    row = {
-        "evaluation_id": evaluation_id,
-        "case_index": case_index,
-        "converged": relaxation.converged,
-        "failure": relaxation.failure,
-        "force_calls": relaxation.force_calls,
-        "wall_s": relaxation.wall_s,
-        "energy_initial_ev": relaxation.energy_initial_ev,
-        "energy_final_ev": relaxation.energy_final_ev,
-        "fmax_ev_per_ang": relaxation.fmax_ev_per_ang,
-        "cell_fmax_ev_per_ang": relaxation.cell_fmax_ev_per_ang,
-        "lattice_ang": to_lists(relaxation.lattice),
-        "positions_ang": to_lists(relaxation.positions),
-        "forces_ev_per_ang": to_lists(relaxation.forces_ev_per_ang),
-        "stress_ev_per_ang3": to_lists(relaxation.stress_ev_per_ang3),
-        "energies_ev": list(relaxation.energies_ev),
-        "fmaxes_ev_per_ang": list(relaxation.fmaxes_ev_per_ang),
-        "displacement_rmsd_ang": relaxation.displacement_rmsd_ang,
-        "volume_change_fraction": relaxation.volume_change_fraction,
-        "trajectory_uri": trajectory_uri,
-    }
-    session.execute(upsert(RelaxationRow).values(row).on_conflict_do_nothing())
+    """Store how cases relaxed, by index, and where the files with their states are; rows that are there stay."""
+    rows = [
+        {
+            "evaluation_id": evaluation_id,
+            "case_index": case_index,
+            "converged": relaxation.converged,
+            "failure": relaxation.failure,
+            "force_calls": relaxation.force_calls,
+            "wall_s": relaxation.wall_s,
+            "energy_initial_ev": relaxation.energy_initial_ev,
+            "energy_final_ev": relaxation.energy_final_ev,
+            "fmax_ev_per_ang": relaxation.fmax_ev_per_ang,
+            "cell_fmax_ev_per_ang": relaxation.cell_fmax_ev_per_ang,
+            "lattice_ang": to_lists(relaxation.lattice),
+            "positions_ang": to_lists(relaxation.positions),
+            "forces_ev_per_ang": to_lists(relaxation.forces_ev_per_ang),
+            "stress_ev_per_ang3": to_lists(relaxation.stress_ev_per_ang3),
+            "energies_ev": list(relaxation.energies_ev),
+            "fmaxes_ev_per_ang": list(relaxation.fmaxes_ev_per_ang),
+            "displacement_rmsd_ang": relaxation.displacement_rmsd_ang,
+            "volume_change_fraction": relaxation.volume_change_fraction,
+            "trajectory_uri": (trajectory_uris or {}).get(case_index),
+        }
+        for case_index, relaxation in relaxations.items()
+    ]
+    if rows:
+        session.execute(upsert(RelaxationRow).on_conflict_do_nothing(), rows)
 
 
 def load_relaxations(session: Session, evaluation_id: int) -> dict[int, Relaxation]:

@@ -6,9 +6,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import batched
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from prefect import task
@@ -24,7 +22,9 @@ from flows.environments import hand_over
 from flows.events import emit_benchmark_auto
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
+from flows.runners import find_workers
 from flows.settings import Settings, load_settings
+from flows.shards import RELAXING, evaluate_cases, evaluate_shard, get_dtype
 from flows.tries import AGAIN
 from heo_core.curation.labelled import read_labelled
 from heo_core.errors import InputError, ModelError
@@ -38,8 +38,6 @@ from heo_core.evaluation import (
 )
 from heo_core.evaluation.metrics import compare_convergence, compute_convergence
 from heo_core.evaluation.reference_sets import load_reference_set
-from heo_core.evaluation.relax import relax_structures
-from heo_core.evaluation.relax_files import write_trajectory
 from heo_core.models import is_installed, load_model, resolve_device
 from heo_core.models.potential import Potential
 from heo_core.params import (
@@ -54,17 +52,12 @@ from heo_core.params import (
     OffEquilibriumErrorsParams,
     PhysicsParams,
     RattleRelaxParams,
-    RelaxParams,
     StructureRelaxParams,
     SubstitutionRelaxParams,
     parse_benchmark,
 )
 from heo_core.records import BenchmarkCase, GroupMetric, Metric, Prediction, Relaxation, Structure
 
-# Predictions are stored in pieces of this many structures: what a kill can cost.
-_STRUCTURES_PER_WRITE = 32
-
-_Relaxing = RattleRelaxParams | SubstitutionRelaxParams | StructureRelaxParams
 _Comparison = tuple[int, int, list[Metric], dict[str, str]]
 
 # Seed of the bootstrap: the same rows give the same interval.
@@ -311,18 +304,20 @@ def _run_benchmark(
     evaluation_id: int, model_version_id: int, benchmark: Benchmark, device: str, settings: Settings
 ) -> None:
     started = time.monotonic()
+    url = settings.resolve_database_url()
     params = parse_benchmark(benchmark.params)
-    dtype = params.relax.final_dtype if isinstance(params, _Relaxing) else params.dtype
+    dtype = get_dtype(params)
     potential = load_model(load_model_file(model_version_id, settings), device=device, dtype=dtype)
     cautions = [] if potential.dtype == dtype else [f"it computes in {potential.dtype}, not in {dtype} as was asked"]
+    _evaluate_remaining(evaluation_id, benchmark, potential, settings)
     groups: list[GroupMetric] = []
-    if isinstance(params, _Relaxing):
-        metrics = _run_relaxations(evaluation_id, benchmark, params, potential, settings)
+    if isinstance(params, RELAXING):
+        metrics = _summarise_relaxations(evaluation_id, benchmark, params, settings)
     else:
-        metrics, groups = _run_predictions(evaluation_id, benchmark, params, potential, settings)
+        metrics, groups = _summarise_predictions(evaluation_id, benchmark, params, potential, url)
         cautions += filter(None, [energy_forces.find_offset(metrics)])
-    comparisons = _compare_in_place_of_the_old(evaluation_id, settings.resolve_database_url())
-    with session_scope(settings.resolve_database_url()) as session:
+    comparisons = _compare_in_place_of_the_old(evaluation_id, url)
+    with session_scope(url) as session:
         what = f"{label(models.get_model(session, model_version_id))} on {label(benchmark)}"
         evaluations.complete_evaluation(
             session,
@@ -340,24 +335,37 @@ def _run_benchmark(
         get_run_logger().warning("%s: %s", what, caution)
 
 
-def _run_predictions(
-    evaluation_id: int, benchmark: Benchmark, params: BenchmarkParams, potential: Potential, settings: Settings
-) -> tuple[list[Metric], list[GroupMetric]]:
+def _evaluate_remaining(evaluation_id: int, benchmark: Benchmark, potential: Potential, settings: Settings) -> None:
+    """Evaluate the structures that have no row yet: here, or in shards where the flow has workers."""
     url = settings.resolve_database_url()
     with session_scope(url) as session:
+        remaining = evaluations.list_remaining(session, evaluation_id)
+    done = benchmark.n_cases - len(remaining)
+    progress = ProgressReporter("evaluation-progress", f"{benchmark.name}: structures evaluated", benchmark.n_cases)
+    workers = find_workers()
+    if workers is None or not remaining:
+        for n_done, note in evaluate_cases(evaluation_id, remaining, potential, settings):
+            done += n_done
+            progress.update(done, note)
+        return
+    shards = workers.split(remaining)
+    devices = set()
+    for shard, device in workers.run(evaluate_shard, [{"evaluation_id": evaluation_id, "indices": s} for s in shards]):
+        done += len(shard["indices"])
+        devices.add(device)
+        progress.update(done, f"in shards of {len(shards[0])}")
+    with session_scope(url) as session:
+        evaluations.set_device(session, evaluation_id, " and ".join(sorted(devices)))
+
+
+def _summarise_predictions(
+    evaluation_id: int, benchmark: Benchmark, params: BenchmarkParams, potential: Potential, url: str
+) -> tuple[list[Metric], list[GroupMetric]]:
+    with session_scope(url) as session:
         ids, cases = evaluations.load_cases(session, benchmark.id)
-        done = evaluations.load_predictions(session, evaluation_id)
+        stored = evaluations.load_predictions(session, evaluation_id)
     structures = {structure_id: case.start for structure_id, case in zip(ids, cases, strict=True)}
-    has_stress = isinstance(params, OffEquilibriumErrorsParams | ForgettingHoldoutParams)
-    progress = ProgressReporter("evaluation-progress", f"{benchmark.name}: structures predicted", len(ids))
-    for piece in batched([i for i in ids if i not in done], _STRUCTURES_PER_WRITE):
-        predictions = dict(zip(piece, potential.predict([structures[i] for i in piece]), strict=True))
-        errors = {i: _compute_errors(structures[i], p, has_stress=has_stress) for i, p in predictions.items()}
-        with session_scope(url) as session:
-            evaluations.add_predictions(session, evaluation_id, predictions, errors)
-        done.update(predictions)
-        progress.update(len(done))
-    ordered = [done[i] for i in ids]
+    ordered = [stored[i] for i in ids]
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
     if isinstance(params, EquationOfStateParams):
         with session_scope(url) as session:
@@ -370,31 +378,19 @@ def _run_predictions(
         return physics.compute_metrics(checks, rng), []
     labelled = list(structures.values())
     groups = energy_forces.compute_group_metrics(labelled, ordered)
-    if has_stress:
+    if isinstance(params, OffEquilibriumErrorsParams | ForgettingHoldoutParams):
         return reference_errors.compute_metrics(labelled, ordered, rng), groups
     with session_scope(url) as session:
         training = list(datasets.load_split(session, int(benchmark.dataset_id or 0), "train").values())
     return energy_forces.compute_metrics(labelled, ordered, training, rng), groups
 
 
-def _compute_errors(structure: Structure, prediction: Prediction, *, has_stress: bool) -> dict[str, float | None]:
-    stress = reference_errors.compute_stress_error(structure, prediction) if has_stress else None
-    return {**energy_forces.compute_errors(structure, prediction), "stress_rmse_ev_per_ang3": stress}
-
-
-def _run_relaxations(
-    evaluation_id: int,
-    benchmark: Benchmark,
-    params: _Relaxing,
-    potential: Potential,
-    settings: Settings,
+def _summarise_relaxations(
+    evaluation_id: int, benchmark: Benchmark, params: RELAXING, settings: Settings
 ) -> list[Metric]:
-    url = settings.resolve_database_url()
-    with session_scope(url) as session:
+    with session_scope(settings.resolve_database_url()) as session:
         _, cases = evaluations.load_cases(session, benchmark.id)
-        done = evaluations.load_relaxations(session, evaluation_id)
-    _relax_remaining(evaluation_id, benchmark.name, cases, done, potential, params.relax, settings)
-    relaxations = [done[index] for index in range(len(cases))]
+        relaxations = _in_order(evaluations.load_relaxations(session, evaluation_id))
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
     if isinstance(params, StructureRelaxParams):
         return compute_convergence(relaxations)
@@ -405,36 +401,6 @@ def _run_relaxations(
     reference = _predict_under_reference(benchmark, cases, relaxations, settings)
     _store_rows(evaluation_id, substitution_relax.compute_rows(cases, relaxations, reference), settings)
     return substitution_relax.compute_metrics(cases, relaxations, reference, rng)
-
-
-def _relax_remaining(
-    evaluation_id: int,
-    name: str,
-    cases: Sequence[BenchmarkCase],
-    done: dict[int, Relaxation],
-    potential: Potential,
-    params: RelaxParams,
-    settings: Settings,
-) -> None:
-    """Relax the cases that have no row yet and store each as soon as it is done; `done` gets them too."""
-    progress = ProgressReporter("evaluation-progress", f"{name}: structures relaxed", len(cases))
-    remaining = [index for index in range(len(cases)) if index not in done]
-    for position, relaxation in relax_structures(potential, [cases[index].start for index in remaining], params):
-        index = remaining[position]
-        uri = _keep_trajectory(cases[index].start, relaxation, settings) if relaxation.trajectory else None
-        with session_scope(settings.resolve_database_url()) as session:
-            evaluations.add_relaxation(session, evaluation_id, index, relaxation, trajectory_uri=uri)
-        done[index] = replace(relaxation, trajectory=())
-        progress.update(len(done), f"the last in {relaxation.force_calls} force calls")
-
-
-def _keep_trajectory(start: Structure, relaxation: Relaxation, settings: Settings) -> str:
-    """Put every state of a relaxation into the artifact store; return where it is."""
-    settings.work.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=settings.work) as folder:
-        path = Path(folder) / "trajectory.extxyz"
-        write_trajectory(path, start.species, relaxation.trajectory)
-        return settings.artifacts.put(path).uri
 
 
 def _predict_under_reference(

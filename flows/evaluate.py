@@ -11,6 +11,7 @@ from db.engine import session_scope
 from flows.admission import admit, limit
 from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model, find_benchmark, needs_dataset
 from flows.registry import register_model
+from flows.runners import use_runner
 from flows.settings import load_settings
 from heo_core.errors import InputError
 from heo_core.params import EvaluationParams
@@ -61,12 +62,13 @@ def evaluate(params: EvaluationParams = EvaluationParams()) -> list[int]:
     stored = [find_benchmark(reference) for reference in params.stored_benchmarks]
     dataset_id = find_dataset(params.dataset, model_ids) if any(map(needs_dataset, benchmarks)) else None
     evaluation_ids: list[int] = []
-    for benchmark_id in [*(define_benchmark(benchmark, dataset_id) for benchmark in benchmarks), *stored]:
-        baseline_id, *candidate_ids = [
-            evaluate_model(model_id, benchmark_id, force=params.force) for model_id in model_ids
-        ]
-        for candidate_id in candidate_ids:
-            compare_evaluations(baseline_id, candidate_id)
-        evaluation_ids += [baseline_id, *candidate_ids]
+    with use_runner(params.scale, load_settings()):
+        for benchmark_id in [*(define_benchmark(benchmark, dataset_id) for benchmark in benchmarks), *stored]:
+            baseline_id, *candidate_ids = [
+                evaluate_model(model_id, benchmark_id, force=params.force) for model_id in model_ids
+            ]
+            for candidate_id in candidate_ids:
+                compare_evaluations(baseline_id, candidate_id)
+            evaluation_ids += [baseline_id, *candidate_ids]
     show_metrics(evaluation_ids)
     return evaluation_ids

@@ -15,6 +15,7 @@ from db.engine import session_scope
 from flows.admission import admit, limit
 from flows.benchmarks import evaluate_model
 from flows.registry import register_model
+from flows.runners import use_runner
 from flows.settings import Settings, load_settings
 from flows.structures import store_cells
 from heo_core.errors import InputError
@@ -22,6 +23,9 @@ from heo_core.evaluation.relax_files import name_files, read_structures, write_r
 from heo_core.params import RelaxJobParams, StructureRelaxParams
 from heo_core.records import BenchmarkCase, Relaxation, Structure
 from heo_core.whole_file import replacing
+
+# Of a table in Prefect's UI; all are in the database, and in summary.csv.
+_ROWS_SHOWN = 300
 
 
 class RelaxResult(TypedDict):
@@ -97,7 +101,10 @@ def write_results(evaluation_id: int, failures: dict[str, str], params: RelaxJob
         for index, uri in uris.items():
             _copy_trajectory(uri, folder / f"{names[index]}-trajectory.extxyz", settings)
         write_summary(folder / "summary.csv", rows)
-    create_table_artifact(rows, key="relaxed-structures", description="Relaxed structures")
+    shown = rows[:_ROWS_SHOWN]
+    create_table_artifact(
+        shown, key="relaxed-structures", description=f"Relaxed structures: {len(shown)} of {len(rows)}"
+    )
     return rows
 
 
@@ -133,6 +140,7 @@ def relax(params: RelaxJobParams = RelaxJobParams()) -> RelaxResult:
     admit(params)
     model_id = find_model(params.model)
     benchmark_id, failures = define_relaxation(params)
-    evaluation_id = evaluate_model(model_id, benchmark_id, force=params.force)
+    with use_runner(params.scale, load_settings()):
+        evaluation_id = evaluate_model(model_id, benchmark_id, force=params.force)
     rows = write_results(evaluation_id, failures, params)
     return {"evaluation_id": evaluation_id, "rows": rows, "out": params.out}

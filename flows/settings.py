@@ -48,6 +48,10 @@ class Settings(BaseSettings):
         "its parent",
     )
 
+    dask_scheduler: str | None = Field(
+        None, description="address of a running Dask scheduler, tcp://HOST:8786, for evaluations with the runner dask"
+    )
+
     dft_python: Path | None = Field(
         None, description="interpreter of an environment with GPAW; default .venv-dft/bin/python of the checkout"
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from deploy.cli.database import read
-from deploy.cli.run import PANEL, Json, Set, build_params, run_app, run_flow
+from deploy.cli.run import PANEL, Json, Runner, Set, Workers, build_params, build_scale, run_app, run_flow
 
 # What a terminal has room for; summary.csv and --json have all.
 _SHOWN = (
@@ -65,6 +65,8 @@ def relax(
     ] = "extxyz",
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Write every state of each relaxation too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Relax again what is done.")] = False,
+    runner: Runner = None,
+    workers: Workers = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -97,6 +99,7 @@ def relax(
         out=None if out is None else str(out.expanduser().resolve()),
         file_format=file_format,
         force=force,
+        scale=build_scale(runner, workers),
     )
 
     def work() -> dict[str, Any]:

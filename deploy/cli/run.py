@@ -33,6 +33,17 @@ Set = Annotated[
     ),
 ]
 
+Runner = Annotated[
+    str | None,
+    typer.Option(
+        help="local (this process), dask (processes of one thread each) or dask-jobqueue (SLURM jobs).",
+        show_default="local",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="How many processes or jobs of Dask's.", show_default="one for each core")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `heo` command, each also by itself."""
@@ -242,6 +253,8 @@ def evaluate(
         bool,
         typer.Option("--force", help="Run again what is done; the old numbers stay until the new ones are complete."),
     ] = False,
+    runner: Runner = None,
+    workers: Workers = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -256,6 +269,7 @@ def evaluate(
         benchmarks=[name for name in benchmarks if name in BENCHMARK_KINDS] if benchmarks else None,
         stored_benchmarks=[name for name in benchmarks or [] if name not in BENCHMARK_KINDS],
         force=force,
+        scale=build_scale(runner, workers),
     )
 
     def work() -> dict[str, Any]:
@@ -338,6 +352,12 @@ def pipeline(
         return read(lambda session: reports.summarise(session, report_id))
 
     run_flow(work, as_json=as_json)
+
+
+def build_scale(runner: str | None, workers: int | None) -> dict[str, Any] | None:
+    """Make the group of parameters that --runner and --workers fill."""
+    given = {"runner": runner, "n_workers": workers}
+    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields: Any) -> P:

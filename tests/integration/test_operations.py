@@ -68,10 +68,9 @@ def session(settings: Settings, curated: CuratedDataset, tmp_path: Path) -> Iter
                 evaluations.add_predictions(session, evaluation.id, predictions, dict.fromkeys(ids, ERRORS))
             else:
                 failed = Relaxation(False, "unknown element", 0, 0.0, *[None] * 7)
-                for index in range(2):
-                    evaluations.add_relaxation(
-                        session, evaluation.id, index, failed, trajectory_uri=trajectory.uri if index else None
-                    )
+                evaluations.add_relaxations(
+                    session, evaluation.id, dict.fromkeys(range(2), failed), {1: trajectory.uri}
+                )
             evaluations.complete_evaluation(session, evaluation.id, [Metric("convergence_rate", 0.0, "", 2)], 1.0)
         session.add(
             Report(
