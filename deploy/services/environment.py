@@ -90,6 +90,9 @@ def server_environment(settings: Settings, database_url: str, url: str) -> dict[
     """Return the environment of the Prefect server, `url` being the address that browsers use."""
     return service_environment(settings, "server") | {
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url,
+        # After 5 s without a connection and 10 s without an answer it would say 500: too soon for a busy machine.
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         # In memory, leases are lost with the server: a running training was once killed at 225 s.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # Runs that ended 90 days ago go, with their logs and artifacts; events stay a week.
