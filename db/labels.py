@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db.schema import LabelSet, StructureLabel
+from db import datasets, evaluations, models
+from db.schema import Benchmark, LabelSet, StructureLabel
 from db.schema import Structure as StructureRow
 from db.structures import add_structures, to_record
+from db.versions import get_version, label
 from heo_core.errors import InputError
-from heo_core.labelling.label import Label, apply_label
-from heo_core.params import hash_json
+from heo_core.labelling.label import Label, Wanted, apply_label
+from heo_core.params import LabelParams, hash_json
 from heo_core.records import Structure
+from heo_core.structures.perturb import remove_labels
 
 
 def open_label_set(session: Session, name: str, *, engine: str, functional: str, settings: dict[str, Any]) -> LabelSet:
@@ -83,6 +87,34 @@ def add_label(
     }
     statement = insert(StructureLabel).values(values)
     session.execute(statement.on_conflict_do_update(index_elements=["label_set_id", "structure_id"], set_=values))
+
+
+def iter_wanted(session: Session, params: LabelParams) -> Iterator[Wanted]:
+    """Structures that are meant, of a dataset, of a benchmark, or final ones of models on it.
+
+    InputError for what is not there, and for a model that has no completed evaluation on the benchmark.
+    """
+    if params.dataset is not None:
+        dataset_id = datasets.get_dataset(session, params.dataset).id
+        for structure, _ in datasets.iter_split(session, dataset_id, params.split):
+            yield Wanted(remove_labels(structure))
+        return
+    benchmark = get_version(session, Benchmark, params.benchmark or "")
+    _, cases = evaluations.load_cases(session, benchmark.id)
+    if not params.relaxed_by:
+        yield from (Wanted(remove_labels(case.start)) for case in cases)
+    for reference in params.relaxed_by:
+        model = models.get_registered_model(session, reference)
+        evaluation = evaluations.find_evaluation(session, model.id, benchmark.id)
+        if evaluation is None or evaluation.state != "completed":
+            raise InputError(f"{label(model)} has no completed evaluation on {label(benchmark)}: 'heo evaluate' first")
+        for index, relaxation in sorted(evaluations.load_relaxations(session, evaluation.id).items()):
+            if relaxation.lattice is None or relaxation.positions is None:
+                continue
+            start = remove_labels(cases[index].start)
+            name = f"{start.immutable_id}/{label(model)}"
+            final = replace(start, lattice=relaxation.lattice, positions=relaxation.positions, immutable_id=name)
+            yield Wanted(final, evaluation.id, index)
 
 
 def load_labelled(session: Session, name: str) -> list[Structure]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from sqlalchemy.orm import Session
 
-from db import datasets, evaluations, labels, models
+from db import labels, models
 from db.engine import exclusive, session_scope
-from db.schema import Benchmark
-from db.versions import get_version, label
 from flows.admission import admit, limit
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
@@ -27,19 +22,10 @@ from heo_core.errors import InputError
 from heo_core.evaluation.relax_files import read_structures
 from heo_core.labelling.engines import Engine, GpawEngine, PotentialEngine
 from heo_core.labelling.gpaw_engine import make_settings
+from heo_core.labelling.label import Wanted
 from heo_core.models import load_model, resolve_device
 from heo_core.params import LabelParams
-from heo_core.records import Structure
 from heo_core.structures.perturb import remove_labels
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A structure to label, without labels of its own; evaluation and case where a model relaxed it to this."""
-
-    structure: Structure
-    evaluation_id: int | None = None
-    case_index: int | None = None
 
 
 @task(name="label the structures", task_run_name="label for {params.name}", cache_policy=NO_CACHE, **AGAIN)
@@ -98,34 +84,10 @@ def gather_structures(params: LabelParams, settings: Settings) -> tuple[list[Wan
         found = [Wanted(remove_labels(start.structure)) for start in starts if start.structure is not None]
     else:
         with session_scope(settings.resolve_database_url()) as session:
-            found = list(_load_structures(session, params))
+            found = list(labels.iter_wanted(session, params))
     if not found:
         raise InputError("; ".join(["there is no structure to label", *failures]))
     return found, failures
-
-
-def _load_structures(session: Session, params: LabelParams) -> Iterator[Wanted]:
-    if params.dataset is not None:
-        dataset_id = datasets.get_dataset(session, params.dataset).id
-        for structure, _ in datasets.iter_split(session, dataset_id, params.split):
-            yield Wanted(remove_labels(structure))
-        return
-    benchmark = get_version(session, Benchmark, params.benchmark or "")
-    _, cases = evaluations.load_cases(session, benchmark.id)
-    if not params.relaxed_by:
-        yield from (Wanted(remove_labels(case.start)) for case in cases)
-    for reference in params.relaxed_by:
-        model = models.get_registered_model(session, reference)
-        evaluation = evaluations.find_evaluation(session, model.id, benchmark.id)
-        if evaluation is None or evaluation.state != "completed":
-            raise InputError(f"{label(model)} has no completed evaluation on {label(benchmark)}: 'heo evaluate' first")
-        for index, relaxation in sorted(evaluations.load_relaxations(session, evaluation.id).items()):
-            if relaxation.lattice is None or relaxation.positions is None:
-                continue
-            start = remove_labels(cases[index].start)
-            name = f"{start.immutable_id}/{label(model)}"
-            final = replace(start, lattice=relaxation.lattice, positions=relaxation.positions, immutable_id=name)
-            yield Wanted(final, evaluation.id, index)
 
 
 def make_engine(params: LabelParams, settings: Settings) -> Engine:

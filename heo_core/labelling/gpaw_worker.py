@@ -36,7 +36,7 @@ def label(request: dict[str, Any]) -> dict[str, Any]:
 
     A start that does not converge is passed over, with its reason, as long as another one does.
     """
-    from gpaw import KohnShamConvergenceError
+    from gpaw import KohnShamConvergenceError  # type: ignore[import-not-found]
 
     settings = request["settings"]
     starts: list[dict[str, Any]] = []
@@ -109,7 +109,7 @@ def find_versions() -> dict[str, str]:
     """Return what the numbers depend on."""
     import ase
     import gpaw
-    import gpaw_data
+    import gpaw_data  # type: ignore[import-not-found]
     import numpy as np
     import scipy
 

@@ -51,6 +51,15 @@ class Label:
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
 
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A structure to label, without labels of its own; evaluation and case where a model relaxed it to this."""
+
+    structure: Structure
+    evaluation_id: int | None = None
+    case_index: int | None = None
+
+
 def apply_label(structure: Structure, label: Label, functional: str) -> Structure:
     """Return the structure with these labels in place of its own; ValueError for a label that is a failure."""
     if label.failure is not None:

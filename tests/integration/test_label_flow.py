@@ -16,6 +16,7 @@ from db import evaluations, labels, models
 from db.check import check_rows
 from db.engine import get_engine, session_scope
 from db.query import run_query
+from db.schema import Relaxation
 from deploy.cli.main import app
 from heo_core.curation.labelled import read_labelled
 from heo_core.errors import InputError
@@ -121,6 +122,16 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
         {"model": "high@1", "above_lowest_ev_per_atom": 0.25, "n_models": 2},
     ]
     with session_scope(database_url) as session:
+        low = evaluations.find_evaluation(session, models.get_registered_model(session, "low").id, benchmark.id)
+        state = {"lattice_ang": (lattice * 1.01).tolist(), "positions_ang": (ideal * 1.01).tolist()}
+        course = {"force_calls": 3, "wall_s": 1.0, "energies_ev": [], "fmaxes_ev_per_ang": []}
+        session.add(Relaxation(evaluation_id=low.id, case_index=0, converged=True, **state, **course))
+        evaluations.complete_evaluation(session, low.id, [], 1.0)
+        (wanted,) = labels.iter_wanted(session, LabelParams(benchmark="relax", relaxed_by=("low",)))
+        assert (wanted.structure.immutable_id, wanted.evaluation_id, wanted.case_index) == ("MgO/low@1", low.id, 0)
+        np.testing.assert_array_equal(wanted.structure.positions, ideal * 1.01)
+        with pytest.raises(InputError, match="high@1 has no completed evaluation on relax@1"):
+            list(labels.iter_wanted(session, LabelParams(benchmark="relax", relaxed_by=("high",))))
         broken = [check for check in check_rows(session) if "labels" in check.name and check.n_violations]
     assert not broken
 

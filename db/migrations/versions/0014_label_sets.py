@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -48,7 +50,7 @@ comment on column label_minimum.fmax_ev_per_ang is 'largest force by the label s
 
 
 def upgrade() -> None:
-    json, text, double = postgresql.JSONB(astext_type=sa.Text()), sa.Text(), sa.Double()
+    json, text = postgresql.JSONB(astext_type=sa.Text()), sa.Text()
     op.create_table(
         "label_set",
         sa.Column("id", sa.BigInteger(), nullable=False),
@@ -75,11 +77,11 @@ def upgrade() -> None:
         sa.Column("failure", text, nullable=True, comment="why there are no labels"),
         sa.Column("evaluation_id", sa.BigInteger(), nullable=True, comment="evaluation that relaxed it, where one did"),
         sa.Column("case_index", sa.Integer(), nullable=True, comment="relaxation.case_index in it"),
-        sa.Column("moments_mub", sa.ARRAY(double), nullable=True, comment="magnetic moment of each atom, μB"),
+        sa.Column("moments_mub", sa.ARRAY(sa.Double()), nullable=True, comment="magnetic moment of each atom, μB"),
         sa.Column("magnetic_start", text, nullable=True, comment="order of the moments that led to the lowest energy"),
         sa.Column("starts", json, nullable=False, comment="energy (eV) or failure of each magnetic start"),
         sa.Column("versions", json, nullable=False, comment="of the programs that computed it"),
-        sa.Column("wall_s", double, nullable=True, comment="seconds; null for a run that was imported"),
+        sa.Column("wall_s", sa.Double(), nullable=True, comment="seconds; null for a run that was imported"),
         sa.Column("flow_run_id", text, nullable=True, comment="Prefect flow run that did it"),
         _created_at(),
         sa.ForeignKeyConstraint(
@@ -118,7 +120,7 @@ def downgrade() -> None:
     op.drop_table("label_set")
 
 
-def _created_at() -> sa.Column[object]:
+def _created_at() -> sa.Column[datetime]:
     return sa.Column(
         "created_at",
         sa.DateTime(timezone=True),
