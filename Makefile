@@ -29,6 +29,9 @@ test-fuzz: setup ## ask every deployment a thousand wrong questions over REST
 test-faults: setup ## kill processes, thirty of each kind, and compare what is left: hours, and it goes on where it stopped
 	@$(BIN)/python -W ignore tests/faults/suite.py
 
+test-sevennet: setup-sevennet ## evaluate SevenNet beside heo-mini by workers of both environments
+	@$(BIN)/python -m pytest tests/integration/sevennet.py
+
 lint: setup ## check style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 

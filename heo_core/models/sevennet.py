@@ -14,10 +14,6 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from sevenn._const import SEVENNET_0_11Jul2024
-from sevenn.calculator import SevenNetCalculator
-from sevenn.torchsim import SevenNetModel
-from sevenn.util import load_checkpoint
 
 from heo_core.artifacts import check_sha256
 from heo_core.errors import ModelError
@@ -25,6 +21,13 @@ from heo_core.models.foundations import FOUNDATIONS
 from heo_core.models.potential import Potential
 from heo_core.models.sim_state import find_neighbors, to_sim_state
 from heo_core.records import ModelFile, Prediction, Structure
+
+with warnings.catch_warnings():  # torch's word to e3nn's authors
+    warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)
+    from sevenn._const import SEVENNET_0_11Jul2024
+    from sevenn.calculator import SevenNetCalculator
+    from sevenn.torchsim import SevenNetModel
+    from sevenn.util import load_checkpoint
 
 _REFERENCE = "sevennet:7net-0"
 _SHA256 = "7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36"
