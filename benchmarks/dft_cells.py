@@ -1,11 +1,14 @@
-"""Make cells like those of high-entropy oxides, and label them with GPAW.
+"""Make cells like those of high-entropy oxides, label them with GPAW, and pack what is done into one file.
 
     python benchmarks/dft_cells.py cells CELLS.extxyz
-    OMP_NUM_THREADS=1 python benchmarks/dft_cells.py label CELLS.extxyz FOLDER --python GPAW_ENV/bin/python
+    OMP_NUM_THREADS=1 python benchmarks/dft_cells.py label CELLS.extxyz FOLDER --python .venv-dft/bin/python
+    python benchmarks/dft_cells.py pack FOLDER OUT
 
 `label` takes the cells in their order and keeps one file of JSON for each, whole or not there: started again, it goes
 on where it stopped. One that failed is a file too, with its reason. Every beginning of the list is a fair mix: each
-metal is in every fifth cell or so, and a larger cell comes after every seven of eight atoms.
+metal is in every second cell or so, and a larger cell comes after every seven of eight atoms. `pack` writes
+dft-offeq.parquet in the layout of the bundled reference sets, which `heo benchmark add NAME --kind off-equilibrium
+--files` reads, and a card beside it.
 """
 
 from __future__ import annotations
@@ -14,16 +17,20 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from ase import Atoms
 from ase.io import read, write
 from ase.spacegroup import crystal
 
-from heo_core.labelling.gpaw_engine import label_with_gpaw, make_settings
+from heo_core.curation.rows import ROW_SCHEMA
+from heo_core.labelling.gpaw_engine import FUNCTIONAL, label_with_gpaw, make_settings
 from heo_core.params import GpawParams
 from heo_core.records import Structure
 from heo_core.structures.perturb import rattle, strain
@@ -153,6 +160,65 @@ def label_cells(path: Path, folder: Path, python: Path, limit_s: float) -> None:
         print(time.strftime("%H:%M:%S"), cell.immutable_id, cell.formula_reduced, outcome, flush=True)
 
 
+def pack_labels(folder: Path, out: Path) -> None:
+    """Write the cells that have labels as parquet, and a card that counts the others too."""
+    done = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    labelled = [row for row in done if row["label"]["failure"] is None]
+    if not labelled:
+        sys.exit(f"{folder} has no labelled cell yet")
+    table = pa.Table.from_pylist([_to_row(row) for row in labelled], schema=ROW_SCHEMA).drop_columns(["fingerprint"])
+    recipes: dict[str, list[str | None]] = {
+        "kind": ["rattled"] * len(labelled),
+        "prototype": [row["recipe"]["prototype"] for row in labelled],
+        "material": [None] * len(labelled),
+    }
+    for name, values in recipes.items():
+        table = table.append_column(name, pa.array(values, pa.string()))
+    table = table.append_column("volume_factor", pa.nulls(len(labelled), pa.float64()))
+    out.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, out / "dft-offeq.parquet", compression="zstd", compression_level=19)
+    seconds = [row["label"]["wall_s"] for row in labelled]
+    forces = np.concatenate([np.ravel(row["label"]["forces_ev_per_ang"]) for row in labelled])
+    card = {
+        "n_cells": len(labelled),
+        "n_failed": len(done) - len(labelled),
+        "failures": {row["name"]: row["label"]["failure"] for row in done if row["label"]["failure"] is not None},
+        "n_atoms": sum(len(row["species"]) for row in labelled),
+        "elements": sorted({symbol for row in labelled for symbol in row["species"]}),
+        "prototypes": dict(Counter(row["recipe"]["prototype"] for row in labelled)),
+        "rms_force_ev_per_ang": round(float(np.sqrt(np.mean(forces**2))), 4),
+        "median_wall_s": round(float(np.median(seconds))),
+        "settings": labelled[0]["settings"],
+        "versions": [dict(pairs) for pairs in {tuple(sorted(row["label"]["versions"].items())) for row in labelled}],
+        "recipe": "benchmarks/dft_cells.py",
+        "licence": "MIT",
+    }
+    (out / "dft-offeq.json").write_text(json.dumps(card, indent=1) + "\n")
+    print({name: card[name] for name in ("n_cells", "n_failed", "n_atoms", "rms_force_ev_per_ang", "median_wall_s")})
+
+
+def _to_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Columns of a curated row, without a stress: 520 eV are too few plane waves for one."""
+    label = row["label"]
+    return {
+        "immutable_id": row["name"],
+        "source": "gpaw",
+        "nelements": float(len(set(row["species"]))),
+        "nperiodic_dimensions": 3.0,
+        "lattice_vectors": _round(row["lattice_ang"], 8),
+        "cartesian_site_positions": _round(row["positions_ang"], 8),
+        "species_at_sites": row["species"],
+        "energy": round(label["energy_ev"], 6),
+        "forces": _round(label["forces_ev_per_ang"], 6),
+        "stress_tensor": None,
+        "functional": FUNCTIONAL,
+    }
+
+
+def _round(values: list[list[float]], decimals: int) -> list[list[float]]:
+    return [[round(x, decimals) + 0.0 for x in vector] for vector in values]
+
+
 def main() -> None:
     """Do one of the steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,9 +230,14 @@ def main() -> None:
     label.add_argument("folder", type=Path)
     label.add_argument("--python", type=Path, required=True, help="interpreter of an environment with GPAW")
     label.add_argument("--limit-s", type=float, default=14400, help="seconds after which a cell is given up")
+    pack = steps.add_parser("pack")
+    pack.add_argument("folder", type=Path)
+    pack.add_argument("out", type=Path)
     args = parser.parse_args()
     if args.step == "cells":
         write_cells(args.out)
+    elif args.step == "pack":
+        pack_labels(args.folder, args.out)
     else:
         label_cells(args.cells, args.folder, args.python, args.limit_s)
 
