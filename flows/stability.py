@@ -169,7 +169,7 @@ def write_map(study_id: int, model_id: int, params: StabilityParams) -> str:
         rows = studies.list_map(session, study_id, params.references)
         study = studies.describe_study(session, study_id)
     page = render_map(StabilityMap(rows, oxides, references, study, params, datetime.now(UTC), version("heo")))
-    name = f"stability-{params.prototype}-{study['model'].replace('@', '-')}-{params.references}"
+    name = f"stability-{study_id}-{params.prototype}-{params.references}"
     sha256 = hashlib.sha256(page.encode()).hexdigest()
     path, newest = settings.reports / f"{name}-{sha256[:12]}.html", settings.reports / f"{name}.html"
     copies = [] if params.out is None else [Path(params.out).expanduser() / "stability.html"]

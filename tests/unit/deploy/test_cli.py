@@ -30,6 +30,13 @@ def test_unknown_options_and_commands_are_2():
     assert CliRunner().invoke(app, ["no-such-command"]).exit_code == 2
 
 
+def test_cations_are_one_list_however_they_are_written():
+    for words in (["--cations", "Mg", "Ni,Mg"], ["Mg", "Ni", "Mg"], ["--cations", "Mg,Ni Mg"]):
+        result = CliRunner().invoke(app, ["stability", *words, "--n", "2"])
+        assert result.exit_code == 2
+        assert "cations Mg, Ni, Mg name one twice" in result.output
+
+
 @pytest.fixture
 def faulty():
     """A command line with commands that fail in every way."""
