@@ -25,6 +25,8 @@ from scipy.stats import spearmanr
 DATA = Path(__file__).parent / "data"
 PUBLISHED, MEASURED = DATA / "almishal-2025-rocksalt.csv", DATA / "stability.csv"
 CATIONS = ("Mg", "Ca", "Mn", "Fe", "Co", "Ni", "Cu", "Zn")
+# What the acceptance names; of the pairs with Cu no agreement is asked for.
+TABLE_PAIRS = ("MgNi", "MgCo", "NiZn")
 TABLE = ("MgCoNiCuZn", "MgMnFeCoNi", "MgFeCoNiZn", "MnFeCoNiZn")
 BAR_MEV, BAR_SPREAD_ANG = 6.0, 0.004
 
@@ -92,13 +94,19 @@ def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
     fives = {n: v for n, v in found.items() if len(n) == 10}
     ratios: dict[str, Any] = {}
     figures: dict[str, Any] = {"n_pairs_without_cu": len(pairs), "n_fives": len(fives), "n_compositions": len(found)}
-    for kind, some in (("pairs_without_cu", pairs), ("table_fives", {n: fives[n] for n in TABLE if n in fives})):
+    for kind, names in (("table_pairs", TABLE_PAIRS), ("table_fives", TABLE)):
+        some = [found[name] for name in names if name in found]
         if some:
-            worst = max(abs(v["enthalpy"] - v["their"]) for v in some.values())
+            worst = max(abs(v["enthalpy"] - v["their"]) for v in some)
             ratios[f"{kind}_largest_enthalpy_difference_mev_per_atom"] = bar(worst, BAR_MEV)
-    if pairs:
-        worst = max(abs(v["spread"] - v["their_spread"]) for v in pairs.values())
-        ratios["pairs_without_cu_largest_spread_difference_ang"] = bar(worst, BAR_SPREAD_ANG)
+        if some and kind == "table_pairs":
+            worst = max(abs(v["spread"] - v["their_spread"]) for v in some)
+            ratios[f"{kind}_largest_spread_difference_ang"] = bar(worst, BAR_SPREAD_ANG)
+    figures["pairs_without_cu_beyond_the_bars"] = [
+        name
+        for name, v in pairs.items()
+        if abs(v["enthalpy"] - v["their"]) > BAR_MEV or abs(v["spread"] - v["their_spread"]) > BAR_SPREAD_ANG
+    ]
     for kind, some in (("all", found), ("fives", fives)):
         if len(some) > 2:
             values = np.array([list(v.values()) for v in some.values()])

@@ -65,8 +65,9 @@ comment on column stability_map.study_id is 'stability_study.id';
 
 
 def upgrade() -> None:
-    json, text, double, texts = postgresql.JSONB(astext_type=sa.Text()), sa.Text(), sa.Double(), sa.ARRAY(sa.Text())
-    rows = sa.ARRAY(sa.Double(), dimensions=2)
+    json, text, texts = postgresql.JSONB(astext_type=sa.Text()), sa.Text(), sa.ARRAY(sa.Text())
+    double: sa.Double[float] = sa.Double()
+    rows: sa.ARRAY[float] = sa.ARRAY(sa.Double(), dimensions=2)
     op.create_table(
         "stability_study",
         sa.Column("id", sa.BigInteger(), nullable=False),
