@@ -110,7 +110,7 @@ def make_cells(n: int) -> list[Structure]:
 class Meter:
     """CPU seconds and memory of the services, this process and its workers, sampled while a block runs."""
 
-    PERIOD_S = 2.0
+    PERIOD_S = 10.0
 
     def __init__(self, services: Services, settings: Settings) -> None:
         from deploy.services.state import load_state

@@ -65,6 +65,7 @@ _POSTGRES_NAMES = {
     "BIGINT": "int8",
     "INTEGER": "int4",
     "DOUBLE PRECISION": "float8",
+    "BOOLEAN": "bool",
     "JSONB": "jsonb",
     "TEXT[]": "text[]",
     "DOUBLE PRECISION[]": "float8[]",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import batched
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, exists, func, insert, or_, select, update
+import numpy as np
+from sqlalchemy import Table, delete, exists, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
+from db.bulk import copy_rows
 from db.schema import Benchmark, Comparison, Dataset, Evaluation, GroupMetric, Metric, ModelVersion, RelaxationTotal
 from db.schema import BenchmarkCase as CaseRow
 from db.schema import PhysicsCheck as PhysicsCheckRow
@@ -299,33 +301,42 @@ def add_relaxations(
     relaxations: Mapping[int, Relaxation],
     trajectory_uris: Mapping[int, str] | None = None,
 ) -> None:
-    """Store how cases relaxed, by index, and where the files with their states are; rows that are there stay."""
-    rows = [
-        {
-            "evaluation_id": evaluation_id,
-            "case_index": case_index,
-            "converged": relaxation.converged,
-            "failure": relaxation.failure,
-            "force_calls": relaxation.force_calls,
-            "wall_s": relaxation.wall_s,
-            "energy_initial_ev": relaxation.energy_initial_ev,
-            "energy_final_ev": relaxation.energy_final_ev,
-            "fmax_ev_per_ang": relaxation.fmax_ev_per_ang,
-            "cell_fmax_ev_per_ang": relaxation.cell_fmax_ev_per_ang,
-            "lattice_ang": to_lists(relaxation.lattice),
-            "positions_ang": to_lists(relaxation.positions),
-            "forces_ev_per_ang": to_lists(relaxation.forces_ev_per_ang),
-            "stress_ev_per_ang3": to_lists(relaxation.stress_ev_per_ang3),
-            "energies_ev": list(relaxation.energies_ev),
-            "fmaxes_ev_per_ang": list(relaxation.fmaxes_ev_per_ang),
-            "displacement_rmsd_ang": relaxation.displacement_rmsd_ang,
-            "volume_change_fraction": relaxation.volume_change_fraction,
-            "trajectory_uri": (trajectory_uris or {}).get(case_index),
-        }
+    """Store how cases relaxed, by index, and where the files with their states are, by COPY; none is changed."""
+    uris = trajectory_uris or {}
+    # It stays as long as the connection does.
+    session.execute(text("create temporary table if not exists new_relaxation (like relaxation) on commit delete rows"))
+    rows = (
+        [evaluation_id, case_index, uris.get(case_index), *(get(relaxation) for get in _RELAXATION_COLUMNS.values())]
         for case_index, relaxation in relaxations.items()
-    ]
-    if rows:
-        session.execute(upsert(RelaxationRow).on_conflict_do_nothing(), rows)
+    )
+    copy_rows(session, _RELAXATION_TABLE, _RELAXATION_NAMES, rows, into="new_relaxation")
+    session.execute(_INSERT_NEW_RELAXATIONS)
+
+
+_RELAXATION_COLUMNS: dict[str, Callable[[Relaxation], Any]] = {
+    "converged": lambda r: r.converged,
+    "failure": lambda r: r.failure,
+    "force_calls": lambda r: r.force_calls,
+    "wall_s": lambda r: r.wall_s,
+    "energy_initial_ev": lambda r: r.energy_initial_ev,
+    "energy_final_ev": lambda r: r.energy_final_ev,
+    "fmax_ev_per_ang": lambda r: r.fmax_ev_per_ang,
+    "cell_fmax_ev_per_ang": lambda r: r.cell_fmax_ev_per_ang,
+    "lattice_ang": lambda r: r.lattice,
+    "positions_ang": lambda r: r.positions,
+    "forces_ev_per_ang": lambda r: r.forces_ev_per_ang,
+    "stress_ev_per_ang3": lambda r: r.stress_ev_per_ang3,
+    "energies_ev": lambda r: np.array(r.energies_ev),
+    "fmaxes_ev_per_ang": lambda r: np.array(r.fmaxes_ev_per_ang),
+    "displacement_rmsd_ang": lambda r: r.displacement_rmsd_ang,
+    "volume_change_fraction": lambda r: r.volume_change_fraction,
+}
+_RELAXATION_TABLE = cast("Table", RelaxationRow.__table__)
+_RELAXATION_NAMES = ["evaluation_id", "case_index", "trajectory_uri", *_RELAXATION_COLUMNS]
+_INSERT_NEW_RELAXATIONS = text(
+    f"insert into relaxation ({', '.join(_RELAXATION_NAMES)}) "  # noqa: S608
+    f"select {', '.join(_RELAXATION_NAMES)} from new_relaxation on conflict do nothing"
+)
 
 
 def load_relaxations(session: Session, evaluation_id: int) -> dict[int, Relaxation]:

@@ -18,7 +18,9 @@ from container_files import (
     read_dockerfile,
 )
 
+from deploy.services.environment import server_environment, worker_environment
 from deploy.services.workers import POOLS
+from flows.settings import Settings
 
 TEXT = (CHECKOUT / "docker-compose.yml").read_text()
 SERVICES = load_compose()["services"]
@@ -135,6 +137,25 @@ def test_workers_take_as_many_runs_as_those_of_heo_up():
     for name in ("worker-cpu", "worker-gpu"):
         words = SERVICES[name]["command"].split()
         assert int(words[words.index("--limit") + 1]) == limits[words[words.index("--pool") + 1]]
+
+
+def test_workers_and_server_are_set_as_those_of_heo_up(tmp_path):
+    settings, url = Settings(home=tmp_path), "http://127.0.0.1:4200"
+    of_worker = {"PREFECT_HOME", "PREFECT_API_URL", "PREFECT_SERVER_ANALYTICS_ENABLED"}
+    of_server = {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+        "PREFECT_SERVER_UI_API_URL",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY",
+    }
+    here = (
+        ("worker-cpu", worker_environment(settings, "cpu", f"{url}/api", 1), "PREFECT_", of_worker),
+        ("prefect-server", server_environment(settings, "postgresql+asyncpg://", url), "PREFECT_SERVER_", of_server),
+    )
+    for service, environment, prefix, own in here:
+        expected = {name: value for name, value in environment.items() if name.startswith(prefix) and name not in own}
+        in_container = list_image_environment("cpu") | SERVICES[service]["environment"]
+        assert len(expected) > 2
+        assert {name: in_container.get(name) for name in expected} == expected
 
 
 def test_every_file_that_is_mounted_is_there_and_can_be_run():
