@@ -32,13 +32,14 @@ BAR_MEV, BAR_SPREAD_ANG = 6.0, 0.004
 
 
 def list_stages(n_cells: int) -> list[dict[str, Any]]:
-    """Return what is relaxed, in this order: pairs without Cu and Ca, the table's mixtures of five, all else."""
+    """Return what is relaxed, in this order: the table, then one cell of every mixture, then further cells."""
     without = tuple(cation for cation in CATIONS if cation not in {"Cu", "Ca"})
+    table = [{"cations": without, "n": 2}, *({"cations": split(name), "n": 5} for name in TABLE)]
+    everything = [{"cations": CATIONS, "n": n} for n in (2, 5)]
     stages: list[dict[str, Any]] = []
     for cells in range(1, n_cells + 1):
-        stages.append({"cations": without, "n": 2, "n_cells": cells})
-        stages += [{"cations": split(name), "n": 5, "n_cells": cells} for name in TABLE]
-    return stages + [{"cations": CATIONS, "n": n, "n_cells": cells} for cells in range(1, n_cells + 1) for n in (2, 5)]
+        stages += [{**stage, "n_cells": cells} for stage in [*table, *everything]]
+    return stages
 
 
 def split(name: str) -> tuple[str, ...]:

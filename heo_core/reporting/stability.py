@@ -16,12 +16,13 @@ from heo_core.reporting.blocks import Cell, Choice, Column, Facts, Panel, Panels
 from heo_core.reporting.cautions import Caution
 from heo_core.reporting.figures.canvas import make_figure
 from heo_core.reporting.page import assemble_page
-from heo_core.reporting.palette import CANDIDATE_COLOURS, CANDIDATE_SYMBOLS, plain
+from heo_core.reporting.palette import CANDIDATE_COLOURS, CANDIDATE_SYMBOLS, MUTED, plain
 from heo_core.reporting.quantities import format_number
 from heo_core.reporting.wording import count_nouns, join_words
 from heo_core.stability.oxides import Oxide
 
 _FAINT = 0.08
+_MOST_NAMED = 30  # more names would lie over each other
 _MEV = 1000.0
 
 # Column of stability_map, title, unit, factor, digits.
@@ -105,7 +106,10 @@ def plot_map(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
             y=[_MEV * row["mixing_enthalpy_ev_per_atom"] for row in some],
             error_x=_make_bars([row["bond_spread_sem_ang"] for row in some]),
             error_y=_make_bars([_scale(row["mixing_enthalpy_sem_ev_per_atom"]) for row in some]),
-            mode="markers",
+            mode="markers+text" if len(some) <= _MOST_NAMED else "markers",
+            text=[plain(row["composition"]) for row in some],
+            textposition="top center",
+            textfont={"size": 10, "color": MUTED},
             name=count_nouns(n, "cation"),
             marker={
                 "color": CANDIDATE_COLOURS[place % len(CANDIDATE_COLOURS)],
