@@ -177,7 +177,9 @@ def measure(home: Path, n_runs: int, n_people: int) -> dict[str, Any]:
     asked, loaded, over = Clock(), Clock(), threading.Event()
     reader = f"{superuser}?options=-c%20role%3Dheo_reader"
     people = [
-        threading.Thread(target=be_a_person, args=(reader, f"{state.reports.url}/{page}", i, asked, loaded, over))
+        threading.Thread(
+            daemon=True, target=be_a_person, args=(reader, f"{state.reports.url}/{page}", i, asked, loaded, over)
+        )
         for i in range(n_people)
     ]
     for person in people:
