@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 
 from db import datasets, evaluations, labels, models
 from db.engine import exclusive, session_scope
+from db.reports.results import list_functionals
 from db.schema import Benchmark
 from db.versions import find_version, label, list_references
 from flows.environments import hand_over
@@ -315,7 +316,10 @@ def _run_benchmark(
         metrics = _summarise_relaxations(evaluation_id, benchmark, params, settings)
     else:
         metrics, groups = _summarise_predictions(evaluation_id, benchmark, params, potential, url)
-        cautions += filter(None, [energy_forces.find_offset(metrics)])
+        with session_scope(url) as session:
+            functionals = list_functionals(session, [benchmark.id]).get(benchmark.id, [])
+        own_labels = energy_forces.find_own_labels(functionals, potential.reference)
+        cautions += filter(None, [energy_forces.find_offset(metrics), own_labels])
     comparisons = _compare_in_place_of_the_old(evaluation_id, url)
     with session_scope(url) as session:
         what = f"{label(models.get_model(session, model_version_id))} on {label(benchmark)}"

@@ -22,7 +22,7 @@ def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str
     """Return the benchmarks of these evaluations."""
     unique = {benchmark.id: benchmark for _, benchmark in evaluations}
     labelled = [benchmark.id for benchmark in unique.values() if benchmark.kind in _LABELLED_KINDS]
-    functionals = _list_functionals(session, labelled)
+    functionals = list_functionals(session, labelled)
     rattled = [benchmark.id for benchmark in unique.values() if benchmark.kind in _RATTLED_KINDS]
     n_structures = _count_structures(session, rattled)
     return [
@@ -55,7 +55,7 @@ def _count_structures(session: Session, benchmark_ids: Sequence[int]) -> dict[in
     return {benchmark_id: n for benchmark_id, n in session.execute(query) if n}
 
 
-def _list_functionals(session: Session, benchmark_ids: Sequence[int]) -> dict[int, list[str]]:
+def list_functionals(session: Session, benchmark_ids: Sequence[int]) -> dict[int, list[str]]:
     """Return the distinct names of the labels of each benchmark, by its id."""
     query = (
         select(BenchmarkCase.benchmark_id, Structure.functional)

@@ -14,7 +14,7 @@ nothing is scored on what it was fitted to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,6 +166,15 @@ def find_offset(metrics: Sequence[Metric]) -> str | None:
         f"energies stand on another scale than the labels: of an RMSE of {whole * 1000:.0f} meV/atom, "
         f"{left * 1000:.0f} are left once an offset linear in the composition is taken off; read energy_offset_removed"
     )
+
+
+def find_own_labels(functionals: Iterable[str], reference: str) -> str | None:
+    """Say that labels were made by the very model that is measured; they name it as its reference does."""
+    name = reference.rpartition(":")[2]
+    own = next((functional for functional in functionals if functional.partition(" ")[0] == name), None)
+    if own is None:
+        return None
+    return f"labels were made by this model itself ({own}): its errors on them are rounding, and say nothing about it"
 
 
 def compare(

@@ -12,6 +12,7 @@ from heo_core.evaluation.energy_forces import (
     compute_group_metrics,
     compute_metrics,
     find_offset,
+    find_own_labels,
 )
 from heo_core.evaluation.metrics import fit_composition_baseline
 from heo_core.records import Metric, Prediction, Structure
@@ -382,3 +383,9 @@ def test_a_model_on_another_energy_scale_is_told_and_one_on_the_same_is_not():
     ]
     assert find_offset(list(compute(structures, predictions).values())) is None
     assert "another scale" in find_offset(list(compute(structures, shifted).values()))
+
+
+def test_a_model_that_made_the_labels_itself_is_told():
+    labels = ["PBE", "7net-0 (surrogate, not DFT)"]
+    assert "made by this model itself (7net-0" in find_own_labels(labels, "sevennet:7net-0")
+    assert find_own_labels(labels, "heo-mini") is find_own_labels(labels[:1], "sevennet:7net-0") is None
