@@ -35,6 +35,7 @@ DEPLOYMENTS = (
     "pipeline",
     "housekeeping",
 )
+SWEEP_QUEUE = "sweeps"
 PREFECT_FILE = Path("deploy", "prefect.yaml")
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE_S = 90  # three heartbeats of 30 s; with fewer, healthy runs on a busy machine would be given up
@@ -129,6 +130,7 @@ def prepare_server(api: PrefectApi) -> None:
     """Make the work pools, and the automations that end and restart what died."""
     for pool in POOLS:
         api.ensure_work_pool(pool.name, pool.description)
+    api.ensure_work_queue("cpu", SWEEP_QUEUE, 1)
     for automation in (CRASH_RECOVERY, CLAIM_RECOVERY, CRASH_RESTART):
         api.ensure_automation(automation)
 

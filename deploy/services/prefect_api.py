@@ -74,6 +74,11 @@ class PrefectApi:
         elif any(found[0].get(key) != value for key, value in wanted.items()):
             self.request("PATCH", f"/work_pools/{name}", wanted)
 
+    def ensure_work_queue(self, pool: str, name: str, limit: int) -> None:
+        """Make a queue of a pool, of which so many runs go on at once; one that is there keeps the limit it has."""
+        if all(queue["name"] != name for queue in self.request("POST", f"/work_pools/{pool}/queues/filter", {})):
+            self.request("POST", f"/work_pools/{pool}/queues", {"name": name, "concurrency_limit": limit})
+
     def worker_heartbeat(self, pool: str, name: str) -> float | None:
         """Return when a worker was heard last, in seconds since 1970; None if it never was."""
         for worker in self.request("POST", f"/work_pools/{pool}/workers/filter", {}):

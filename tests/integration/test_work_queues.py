@@ -1,0 +1,38 @@
+"""Laws of the work queues, asked of a real Prefect server as its workers ask it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from deploy.services.bootstrap import SWEEP_QUEUE, prepare_server
+from deploy.services.prefect_api import PrefectApi
+
+
+def add_deployment(api, flow_id, name, queue):
+    body = {"name": name, "flow_id": flow_id, "work_pool_name": "cpu", "work_queue_name": queue}
+    return api.request("POST", "/deployments/", body)["id"]
+
+
+def list_startable(api, prefix):
+    """Names of the runs that a free worker of the pool cpu would start now."""
+    soon = (datetime.now(UTC) + timedelta(seconds=10)).isoformat()
+    found = api.request("POST", "/work_pools/cpu/get_scheduled_flow_runs", {"scheduled_before": soon})
+    return {run["flow_run"]["name"] for run in found if run["flow_run"]["name"].startswith(prefix)}
+
+
+def test_a_second_sweep_waits_for_the_first_and_leaves_the_place_to_others(services):
+    with PrefectApi(services.api_url) as api:
+        prepare_server(api)
+        flow_id = api.request("POST", "/flows/", {"name": "law-of-queues"})["id"]
+        sweep = add_deployment(api, flow_id, "law-sweep", SWEEP_QUEUE)
+        curate = add_deployment(api, flow_id, "law-curate", "default")
+        runs = {
+            name: api.request("POST", f"/deployments/{deployment}/create_flow_run", {"name": name})["id"]
+            for name, deployment in (("law-first", sweep), ("law-second", sweep), ("law-curation", curate))
+        }
+        api.set_state(runs["law-first"], "RUNNING", "a worker has begun")
+        assert list_startable(api, "law-") == {"law-curation"}
+        api.set_state(runs["law-first"], "COMPLETED", "done")
+        assert list_startable(api, "law-") == {"law-curation", "law-second"}
+        for run_id in runs.values():
+            api.set_state(run_id, "CANCELLED", "of a test")
