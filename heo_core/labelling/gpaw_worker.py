@@ -11,7 +11,9 @@ ASE's units, or `failure`.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from typing import Any
 
 def main() -> None:
     """Read the request, compute, write the reply as the last line; a failure is a reply too."""
+    end_with_parent()
     request = json.load(sys.stdin)
     started = time.monotonic()
     try:
@@ -29,6 +32,18 @@ def main() -> None:
         traceback.print_exc()
         reply = {"failure": f"{type(exc).__name__}: {exc}".strip()}
     print(json.dumps(reply | {"wall_s": time.monotonic() - started}))  # noqa: T201 the reply
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it died: nobody would read the reply."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(143)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
 
 def label(request: dict[str, Any]) -> dict[str, Any]:

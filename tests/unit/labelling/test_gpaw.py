@@ -1,16 +1,19 @@
 """GPAW as a labeller: settings that say all, one process a structure, and failures that are rows."""
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from flows.settings import Settings
 from heo_core.errors import ServiceError
 from heo_core.labelling.engines import GpawEngine
-from heo_core.labelling.gpaw_engine import label_with_gpaw, make_settings
+from heo_core.labelling.gpaw_engine import WORKER, label_with_gpaw, make_settings
 from heo_core.params import HUBBARD_U_EV, START_MOMENTS_MUB, GpawParams, hash_json
 from heo_core.records import Structure
 
@@ -64,6 +67,21 @@ def test_a_structure_that_takes_too_long_is_given_up_with_its_children(tmp_path)
     assert label.failure == "not done after its limit of 0.5 s"
     child = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
     assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+def test_a_calculation_ends_when_who_started_it_is_killed():
+    command = f"exec 3<&0; {sys.executable} {WORKER} <&3 & echo $!; wait"
+    with subprocess.Popen(["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        wait_for_thread(child)
+        parent.kill()
+        child.wait(timeout=60)
+
+
+def wait_for_thread(process: psutil.Process) -> None:
+    """Wait until the process watches its parent."""
+    while process.num_threads() < 2:
+        time.sleep(0.05)
 
 
 def test_no_interpreter_is_an_error_that_names_the_remedy(tmp_path):
