@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from db.engine import claim
-from flows.progress import ProgressReporter
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -19,18 +18,19 @@ def share_out[P: tuple[str, str | int]](
     work: Callable[[list[P]], None],
     *,
     at_once: int,
-    progress: ProgressReporter,
+    on_progress: Callable[[int], object],
 ) -> None:
     """Do what is not done and nobody does, in the order of the pieces; return when all are done, by whomever.
 
     key: of the work; a piece is held by a lock of the database while it is worked on, so that what a killed run held is
-    free. find_done looks into the database. work is given at most at_once pieces and stores each.
+    free. find_done looks into the database. work is given at most at_once pieces and stores each. on_progress is told
+    how many are done.
     """
     names = {f"{key}:{first}:{second}": (first, second) for first, second in pieces}
     by_piece = {piece: name for name, piece in names.items()}
     while True:
         done = find_done()
-        progress.update(sum(piece in done for piece in pieces))
+        on_progress(sum(piece in done for piece in pieces))
         left = [piece for piece in pieces if piece not in done]
         if not left:
             return

@@ -75,8 +75,15 @@ def relax_oxides(study_id: int, params: StabilityParams) -> None:
         return
     potential = _load_potential(study_id, params)
     progress = ProgressReporter("stability-oxides", "oxides relaxed", len(pieces))
-    at_once = _count_at_once(potential, params)
-    share_out(url, f"stability:{study_id}", pieces, find_done, work, at_once=at_once, progress=progress)
+    share_out(
+        url,
+        f"stability:{study_id}",
+        pieces,
+        find_done,
+        work,
+        at_once=_count_at_once(potential, params),
+        on_progress=progress.update,
+    )
 
 
 @task(name="relax the cells", cache_policy=NO_CACHE, **AGAIN)
@@ -115,8 +122,15 @@ def relax_cells(study_id: int, params: StabilityParams) -> None:
         return
     potential = _load_potential(study_id, params)
     progress = ProgressReporter("stability-cells", "cells relaxed", len(pieces))
-    at_once = _count_at_once(potential, params)
-    share_out(url, f"stability:{study_id}", pieces, find_done, work, at_once=at_once, progress=progress)
+    share_out(
+        url,
+        f"stability:{study_id}",
+        pieces,
+        find_done,
+        work,
+        at_once=_count_at_once(potential, params),
+        on_progress=progress.update,
+    )
 
 
 def _load_potential(study_id: int, params: StabilityParams) -> Potential:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import psycopg
 import pytest
@@ -91,6 +92,38 @@ def test_a_map_is_made_once_goes_on_where_it_broke_off_and_keeps_what_failed(
     assert query(database_url, kept) == after
     sets = "select reference_set, count(*) from stability_composition group by 1 order by 1"
     assert query(database_url, sets) == [("end-members", 3), ("ground-states", 3)]
+
+
+def test_two_runs_share_the_pieces_and_one_that_dies_leaves_its_own_to_the_other(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import shared_work
+
+    monkeypatch.setattr(shared_work, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    pieces = [("cell", number) for number in range(12)]
+    done: list[tuple[str, int]] = []
+    is_dead = Event()
+
+    def run(*, dies: bool) -> None:
+        def work(mine: list[tuple[str, int]]) -> None:
+            if dies:
+                is_dead.set()
+                raise RuntimeError("killed")
+            is_dead.wait(timeout=20)  # the other one has taken its pieces by then
+            done.extend(mine)
+
+        with suppress(RuntimeError):
+            shared_work.share_out(
+                database_url, "test", pieces, lambda: set(done), work, at_once=2, on_progress=lambda _: None
+            )
+
+    runs = [Thread(target=run, kwargs={"dies": dies}) for dies in (False, True, False)]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join(timeout=60)
+    assert sorted(done) == pieces
+    get_engine(database_url).dispose()
 
 
 def test_a_claim_takes_what_is_free_and_waits_for_nothing(database_url: str) -> None:
