@@ -16,12 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import secrets
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +52,26 @@ CATIONS = ("Mg", "Co", "Ni", "Cu", "Zn", "Mn", "Fe", "Cr")
 
 
 def dask_setup(_: Any) -> None:
-    """Make up relaxations in a worker process of the simulation, which loads this file before anything else."""
+    """Make up relaxations in a worker process, which loads this file before anything else, and count what it asks."""
+    import httpx
+
     from flows import shards
 
     shards.load_model = lambda *_, **__: SimpleNamespace(device="cpu", dtype="float64")
     shards.relax_structures = make_up_relaxations
+    for client in (httpx.Client, httpx.AsyncClient):
+        client.send = count_calls(client.send)
+
+
+def count_calls(send: Any) -> Any:
+    """Wrap a method of httpx so that the path of every request is a line of the file of HEO_SCALING_CALLS."""
+
+    def send_and_count(self: Any, request: Any, **options: Any) -> Any:
+        with Path(os.environ.get("HEO_SCALING_CALLS", os.devnull)).open("a") as file:
+            file.write(f"{request.method} {request.url.path}\n")
+        return send(self, request, **options)
+
+    return send_and_count
 
 
 def make_up_relaxations(
@@ -242,11 +260,16 @@ def measure_workers(settings: Settings, n_cells: int, rounds: int) -> dict[str, 
 
 def measure_shards(settings: Settings, meter: Meter, n_shards: int) -> dict[str, Any]:
     """Run shards of an evaluation that is complete: what is left is what a shard costs by itself."""
+    import cloudpickle
+    import dask
+    import distributed  # noqa: F401  # its defaults come before what is set below
     from prefect import flow
+    from prefect.context import serialize_context
 
     from flows.runners import find_workers, use_runner
     from flows.shards import evaluate_shard
 
+    calls = Path(os.environ["HEO_SCALING_CALLS"])
     scale = ScaleParams(runner="dask", n_workers=2, structures_per_shard=1)
     cell = add_benchmark(settings, "one", make_cells(1), StructureRelaxParams(relax=RelaxParams(max_force_calls=1)))
     evaluation_id = evaluate(cell, ScaleParams())
@@ -262,10 +285,14 @@ def measure_shards(settings: Settings, meter: Meter, n_shards: int) -> dict[str,
             begin = time.perf_counter()
             list(workers.run(evaluate_shard, [call] * 4))
             found["start_s"] = time.perf_counter() - begin
+            calls.write_text("")
             with meter.measure(found):
                 list(workers.run(evaluate_shard, [call] * n_shards))
+            found["api_calls"] = dict(Counter(re.sub(r"[0-9a-f-]{36}", "ID", line) for line in calls.open()))
+            found["context_kb"] = len(cloudpickle.dumps(serialize_context())) / 1024
 
-    run_empty_shards()
+    with dask.config.set({"distributed.worker.preload": [__file__]}):
+        run_empty_shards()
     return found
 
 
@@ -340,6 +367,7 @@ def main() -> None:
     parts = args.parts or ["workers", "shards", "simulation"]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HEO_HOME"] = folder
+        os.environ["HEO_SCALING_CALLS"] = str(Path(folder) / "calls")
         os.environ.pop("HEO_DATABASE_URL", None)
         from deploy.services import down, ensure_services
         from flows.settings import load_settings

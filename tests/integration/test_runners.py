@@ -21,7 +21,7 @@ from flows.settings import load_settings
 from heo_core.errors import EvaluationError, InputError
 from heo_core.params import RelaxJobParams, RelaxParams, ScaleParams
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 TWO = ScaleParams(runner="dask", n_workers=2, structures_per_shard=1)
 
