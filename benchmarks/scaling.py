@@ -226,11 +226,29 @@ def evaluate(benchmark: str, scale: ScaleParams) -> int:
     return flow(params)[0]
 
 
+@contextmanager
+def timing_shards(found: dict[str, Any]) -> Iterator[None]:
+    """Put the seconds of an evaluation's shards into `found`, without what comes before them and after."""
+    import flows.benchmarks
+
+    evaluate_remaining = flows.benchmarks._evaluate_remaining  # noqa: SLF001
+
+    def timed(*args: Any) -> None:
+        begin = time.perf_counter()
+        evaluate_remaining(*args)
+        found["shards_s"] = time.perf_counter() - begin
+
+    flows.benchmarks._evaluate_remaining = timed  # noqa: SLF001
+    try:
+        yield
+    finally:
+        flows.benchmarks._evaluate_remaining = evaluate_remaining  # noqa: SLF001
+
+
 def measure_workers(settings: Settings, n_cells: int, rounds: int) -> dict[str, Any]:
     """Seconds of the same relaxations with one and with two processes, in turns."""
     import distributed
 
-    url = settings.resolve_database_url()
     small = add_benchmark(
         settings, "warm-up", make_cells(4)[:4], StructureRelaxParams(relax=RelaxParams(max_force_calls=2))
     )
@@ -239,16 +257,20 @@ def measure_workers(settings: Settings, n_cells: int, rounds: int) -> dict[str, 
         n: distributed.LocalCluster(n_workers=n, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0")
         for n in (1, 2)
     }
-    found: dict[str, Any] = {"cells": n_cells, "wall_s": {1: [], 2: []}, "load": []}
+    found: dict[str, Any] = {"cells": n_cells, "wall_s": {1: [], 2: []}, "cpu_s": {1: [], 2: []}, "load": []}
     try:
         for turn in range(rounds + 1):
             for n, cluster in clusters.items():
                 os.environ["HEO_DASK_SCHEDULER"] = cluster.scheduler_address
-                scale = ScaleParams(runner="dask", n_workers=n, structures_per_shard=1 if turn == 0 else 2)
-                evaluation_id = evaluate(small if turn == 0 else cells, scale)
+                scale = ScaleParams(runner="dask", n_workers=n, structures_per_shard=1)
+                with distributed.Client(cluster, set_as_default=False) as client:
+                    before, timed = sum(client.run(time.process_time).values()), dict[str, Any]()
+                    with timing_shards(timed):
+                        evaluate(small if turn == 0 else cells, scale)
+                    cpu_s = sum(client.run(time.process_time).values()) - before
                 if turn:
-                    (row,) = ask(url, "select wall_s from evaluation where id = %s", evaluation_id)
-                    found["wall_s"][n].append(row[0])
+                    found["cpu_s"][n].append(cpu_s)
+                    found["wall_s"][n].append(timed["shards_s"])
                     found["load"].append(os.getloadavg()[0])
     finally:
         del os.environ["HEO_DASK_SCHEDULER"]
@@ -301,7 +323,6 @@ def simulate(settings: Settings, meter: Meter, n: int, per_shard: int | None) ->
     import dask
     import distributed  # noqa: F401  # its defaults come before what is set below
 
-    import flows.benchmarks
     from db.check import check_rows
     from db.engine import session_scope
 
@@ -311,22 +332,12 @@ def simulate(settings: Settings, meter: Meter, n: int, per_shard: int | None) ->
     many = add_benchmark(settings, "many", list(make_structures(n)), StructureRelaxParams())
     found["store_structures_s"] = time.perf_counter() - begin
     scale = ScaleParams(runner="dask", n_workers=2, structures_per_shard=per_shard)
-    evaluate_remaining = flows.benchmarks._evaluate_remaining  # noqa: SLF001
-
-    def timed(*args: Any) -> None:
-        begin = time.perf_counter()
-        killer = threading.Thread(target=kill_a_worker, args=(url, n // 2, found))
-        killer.start()
-        evaluate_remaining(*args)
-        found["shards_s"] = time.perf_counter() - begin
-        killer.join()
-
-    flows.benchmarks._evaluate_remaining = timed  # noqa: SLF001
-    try:
-        with dask.config.set({"distributed.worker.preload": [__file__]}), meter.measure(found):
-            evaluation_id = evaluate(many, scale)
-    finally:
-        flows.benchmarks._evaluate_remaining = evaluate_remaining  # noqa: SLF001
+    killer = threading.Thread(target=kill_a_worker, args=(url, n // 2, found))
+    killer.start()
+    preload = dask.config.set({"distributed.worker.preload": [__file__]})
+    with preload, timing_shards(found), meter.measure(found):
+        evaluation_id = evaluate(many, scale)
+    killer.join()
     found["rows_per_s"] = n / found["shards_s"]
     (row,) = ask(
         url,
