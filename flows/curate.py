@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import batched
 from typing import Literal
 
@@ -11,18 +12,20 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from db import datasets, descriptors
+from db import datasets, descriptors, labels
 from db.engine import exclusive, session_scope
 from db.structures import load_structures
 from db.versions import label
 from flows.admission import admit, limit
 from flows.progress import ProgressReporter
-from flows.settings import load_settings
+from flows.settings import Settings, load_settings
 from flows.tries import AGAIN
 from heo_core.curation import Progress, open_source
 from heo_core.curation import curate as curate_source
 from heo_core.curation.descriptors import describe
 from heo_core.curation.embedding import embed_compositions, project
+from heo_core.curation.export import export_structures
+from heo_core.curation.sources import Source
 from heo_core.curation.split import SPLITS
 from heo_core.errors import InputError
 from heo_core.params import CurationParams
@@ -37,7 +40,7 @@ def store_dataset(params: CurationParams) -> int:
     settings = load_settings()
     url = settings.resolve_database_url()
     with exclusive(url, f"dataset:{params.name}"):
-        source = open_source(params)
+        source = _open_source(params, settings)
         with session_scope(url) as session:
             found = datasets.find_dataset(session, params, source.revision)
             if found is not None:
@@ -64,6 +67,19 @@ def store_dataset(params: CurationParams) -> int:
         logger.info("stored dataset %s: kept %d of %d rows", reference, curated.n_kept, curated.n_scanned)
         shutil.rmtree(folder, ignore_errors=True)
         return dataset_id
+
+
+def _open_source(params: CurationParams, settings: Settings) -> Source:
+    """Open what is named; a label set through a file with its structures as they are now."""
+    kind, colon, name = params.source.partition(":")
+    if not colon or kind != "labels":
+        return open_source(params)
+    with session_scope(settings.resolve_database_url()) as session:
+        labelled = [(structure, "labelled") for structure in labels.load_labelled(session, name)]
+    path = settings.work / "labels" / f"{name}.extxyz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export_structures(labelled, path, "extxyz")
+    return replace(open_source(params.model_copy(update={"source": str(path)})), uri=params.source)
 
 
 def _describe_progress(state: Progress) -> str:

@@ -293,8 +293,9 @@ class CurationParams(Params):
     source: str = Field(
         "sample",
         min_length=1,
-        description="sample (bundled), hub (LeMat-Bulk on Hugging Face), or a path: parquet in its schema, or "
-        "structures of your own (extxyz, ASE database, vasprun.xml, OUTCAR), a file or a folder",
+        description="sample (bundled), hub (LeMat-Bulk on Hugging Face), labels:NAME (a set of 'heo label'), or a path: "
+        "parquet in its schema, or structures of your own (extxyz, ASE database, vasprun.xml, OUTCAR), a file or a "
+        "folder",
     )
     hub_config: Literal["compatible_pbe", "compatible_pbesol", "compatible_scan", "non_compatible"] = Field(
         "compatible_pbe", description="part of LeMat-Bulk, when the source is hub or a copy of its repository"

@@ -12,7 +12,7 @@ from ase.build import bulk
 from ase.io import write
 from typer.testing import CliRunner
 
-from db import evaluations, labels, models
+from db import datasets, evaluations, labels, models
 from db.check import check_rows
 from db.engine import get_engine, session_scope
 from db.query import run_query
@@ -21,7 +21,14 @@ from deploy.cli.main import app
 from heo_core.curation.labelled import read_labelled
 from heo_core.errors import InputError
 from heo_core.labelling.label import Label
-from heo_core.params import EvaluationParams, LabelParams, OffEquilibriumErrorsParams, StructureRelaxParams
+from heo_core.params import (
+    CurationParams,
+    EvaluationParams,
+    LabelParams,
+    OffEquilibriumErrorsParams,
+    RuleParams,
+    StructureRelaxParams,
+)
 from heo_core.records import BenchmarkCase, ModelFile, Structure
 
 
@@ -52,6 +59,7 @@ def load_summary(url: str, name: str) -> dict:
 def test_a_potential_labels_each_structure_once_and_what_fails_is_a_row(
     home: Path, cells: Path, database_url: str, tmp_path: Path
 ) -> None:
+    from flows.curate import curate
     from flows.label import label_structures
 
     params = LabelParams(name="mini", engine="heo-mini", files=(str(cells),))
@@ -73,6 +81,13 @@ def test_a_potential_labels_each_structure_once_and_what_fails_is_a_row(
         stored = labels.load_labelled(session, "mini")
     assert {s.content_hash for s in exported} == {s.content_hash for s in stored}
     assert {s.functional for s in stored} == {"heo-mini (potential)"}
+
+    rules = RuleParams(min_elements=0, only_metals=False)
+    dataset_id = curate(CurationParams(name="of-labels", source="labels:mini", rules=rules, map="none"))
+    with session_scope(database_url) as session:
+        members = [structure for structure, _ in datasets.iter_split(session, dataset_id, None)]
+        assert datasets.summarise(session, dataset_id)["source"] == "labels:mini"
+    assert {s.content_hash for s in members} == {s.content_hash for s in stored}
 
 
 def test_a_model_is_measured_on_a_label_set_and_on_its_own_labels_it_makes_no_error(
