@@ -293,7 +293,7 @@ class CurationParams(Params):
     source: str = Field(
         "sample",
         min_length=1,
-        description="sample (bundled), hub (LeMat-Bulk on Hugging Face), labels:NAME (a set of 'heo label'), or a path: "
+        description="sample (bundled), hub (LeMat-Bulk on Hugging Face), labels:NAME (a set of 'heo label') or a path: "
         "parquet in its schema, or structures of your own (extxyz, ASE database, vasprun.xml, OUTCAR), a file or a "
         "folder",
     )

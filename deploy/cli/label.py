@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -161,8 +162,12 @@ def import_runs(
     """Store finished VASP runs as a label set; a run that did not converge is a row that says so."""
     from db import labels
     from deploy.cli.tables import print_result
+    from heo_core.errors import InputError
     from heo_core.labelling.vasp import FUNCTIONAL, read_runs
+    from heo_core.params import NAME_PATTERN
 
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InputError(f"a label set cannot be called {name!r}: letters, digits, '.', '_' and '-'")
     runs, settings = read_runs(folder.expanduser())
 
     def store(session: Session) -> dict[str, Any]:
