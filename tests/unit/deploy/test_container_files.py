@@ -265,6 +265,9 @@ def test_kubernetes_files_name_our_image_a_secret_and_an_ordinary_user():
         assert "latest" not in text
         assert "heo-prefect-auth" in text
         assert not re.search(r"(?i)password:\s*\S|auth-?string:\s*\S", text)
+    pinned = re.search(r"^prefect==(.+)$", (CHECKOUT / "constraints.txt").read_text(), flags=re.MULTILINE)[1]
+    server = yaml.safe_load((CHECKOUT / "deploy" / "kubernetes" / "prefect-server.yaml").read_text())
+    assert server["global"]["prefect"]["image"]["prefectTag"] == f"{pinned}-python3.12"
     for name in ("bootstrap", "prefect-worker"):
         text = (CHECKOUT / "deploy" / "kubernetes" / f"{name}.yaml").read_text()
         assert {int(uid) for uid in re.findall(r"runAsUser: (\d+)", text)} == {1000}
