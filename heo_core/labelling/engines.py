@@ -49,7 +49,7 @@ class GpawEngine:
         self._python, self._logs, self._limit_s = python, logs, limit_s
 
     def label(self, structures: Sequence[Structure]) -> Iterator[Label]:
-        """One label a structure; ServiceError where GPAW cannot be started at all."""
+        """One label a structure; InputError where GPAW cannot be started at all."""
         for structure in structures:
             log = self._logs / structure.content_hash[:16]
             label = label_with_gpaw(structure, self.settings, python=self._python, log=log, limit_s=self._limit_s)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from heo_core.errors import ServiceError
+from heo_core.errors import InputError
 from heo_core.labelling.label import Label
 from heo_core.params import GpawParams
 from heo_core.records import Structure
@@ -48,7 +48,7 @@ def label_with_gpaw(
     """Label one structure in a process of its own, with one thread.
 
     python: interpreter of an environment with GPAW. log: where GPAW writes its own account, one file a magnetic start;
-    its folder is made. limit_s: seconds after which the process is ended. ServiceError where it cannot be started.
+    its folder is made. limit_s: seconds after which the process is ended. InputError where it cannot be started.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     request = {
@@ -70,7 +70,7 @@ def label_with_gpaw(
             start_new_session=True,
         )
     except OSError as exc:
-        raise ServiceError(f"GPAW cannot be started with {python}: {exc.strerror}; run 'make setup-dft'") from exc
+        raise InputError(f"GPAW cannot be started with {python}: {exc.strerror}; run 'make setup-dft'") from exc
     with process:
         try:
             output, _ = process.communicate(json.dumps(request), timeout=limit_s)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import ase
 import numpy as np
 import pytest
 from ase.build import bulk
-from ase.io import write
+from ase.io import read, write
 from typer.testing import CliRunner
 
 from db import datasets, evaluations, labels, models
@@ -30,6 +32,8 @@ from heo_core.params import (
     StructureRelaxParams,
 )
 from heo_core.records import BenchmarkCase, ModelFile, Structure
+
+REAL_RUN = Path(ase.__file__).parent / "test" / "testdata" / "vasp" / "vasprun_dfpt.xml"
 
 
 @pytest.fixture
@@ -161,3 +165,16 @@ def test_inputs_for_vasp_are_written_for_cells_or_a_set_is_and_never_both(
     assert sorted(folder.name for folder in out.iterdir()) == ["cells-1", "cells-2", "cells-3"]
     refused = CliRunner().invoke(app, ["label", "export", "dft", "--engine", "vasp", "--out", str(out)])
     assert refused.exit_code == 2
+
+
+@pytest.mark.skipif(not REAL_RUN.exists(), reason="this ase comes without the files of its tests")
+def test_finished_runs_of_vasp_are_a_label_set_once(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "NaCl").mkdir(parents=True)
+    shutil.copy(REAL_RUN, tmp_path / "runs" / "NaCl" / "vasprun.xml")
+    command = ["label", "import", str(tmp_path / "runs"), "--name", "vasp", "--json"]
+    first, again = (json.loads(CliRunner().invoke(app, command, catch_exceptions=False).stdout) for _ in range(2))
+    assert (first["engine"], first["labelled"], first["failed"]) == ("vasp", 1, 0)
+    assert again == first
+    (row,) = first["structures"]
+    assert (row["structure"], row["formula"], row["wall_s"]) == ("own-NaCl", "ClNa", None)
+    assert row["energy_ev_per_atom"] == pytest.approx(read(REAL_RUN).get_potential_energy() / 2, abs=1e-6)

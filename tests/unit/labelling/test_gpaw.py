@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from flows.settings import Settings
-from heo_core.errors import ServiceError
+from heo_core.errors import InputError
 from heo_core.labelling.engines import GpawEngine
 from heo_core.labelling.gpaw_engine import WORKER, label_with_gpaw, make_settings
 from heo_core.params import HUBBARD_U_EV, START_MOMENTS_MUB, GpawParams, hash_json
@@ -85,7 +85,7 @@ def wait_for_thread(process: psutil.Process) -> None:
 
 
 def test_no_interpreter_is_an_error_that_names_the_remedy(tmp_path):
-    with pytest.raises(ServiceError, match="make setup-dft"):
+    with pytest.raises(InputError, match="make setup-dft"):
         label_with_gpaw(MGO, make_settings(GpawParams()), python=tmp_path / "nothing", log=tmp_path / "log")
 
 
