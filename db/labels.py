@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -53,6 +53,18 @@ def list_done(session: Session, label_set_id: int, *, with_failures: bool) -> se
         .where(StructureLabel.label_set_id == label_set_id)
     )
     return set(session.scalars(query if with_failures else query.where(StructureLabel.failure.is_(None))))
+
+
+def remove_failures(session: Session, label_set_id: int, content_hashes: Sequence[str]) -> None:
+    """Forget that these structures, by their content hashes without labels, failed: they are labelled again."""
+    meant = select(StructureRow.id).where(StructureRow.content_hash.in_(content_hashes))
+    session.execute(
+        delete(StructureLabel).where(
+            StructureLabel.label_set_id == label_set_id,
+            StructureLabel.failure.is_not(None),
+            StructureLabel.structure_id.in_(meant),
+        )
+    )
 
 
 def add_label(

@@ -12,11 +12,12 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from db import labels, models
-from db.engine import exclusive, session_scope
+from db.engine import session_scope
 from flows.admission import admit, limit
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
+from flows.shared_work import share_out
 from flows.tries import AGAIN
 from heo_core.errors import InputError
 from heo_core.evaluation.relax_files import read_structures
@@ -39,17 +40,20 @@ def label_remaining(params: LabelParams) -> int:
         logger.warning("%s", failure)
     wanted = {one.structure.content_hash: one for one in found}
     engine = make_engine(params, settings)
-    with exclusive(url, f"labels:{params.name}"):
+    with session_scope(url) as session:
+        label_set = labels.open_label_set(
+            session, params.name, engine=engine.name, functional=engine.functional, settings=engine.settings
+        )
+        if params.retry_failed:
+            labels.remove_failures(session, label_set.id, list(wanted))
+
+    def find_done() -> set[tuple[str, str]]:
         with session_scope(url) as session:
-            label_set = labels.open_label_set(
-                session, params.name, engine=engine.name, functional=engine.functional, settings=engine.settings
-            )
-            done = labels.list_done(session, label_set.id, with_failures=not params.retry_failed)
-        remaining = [one for content_hash, one in wanted.items() if content_hash not in done]
-        logger.info("%d structures, %d of them to be labelled by %s", len(wanted), len(remaining), engine.functional)
-        progress = ProgressReporter("label-progress", f"{params.name}: structures labelled", len(remaining))
-        results = engine.label([one.structure for one in remaining])
-        for n_done, (one, result) in enumerate(zip(remaining, results, strict=True), start=1):
+            return {(params.name, done) for done in labels.list_done(session, label_set.id, with_failures=True)}
+
+    def work(pieces: list[tuple[str, str]]) -> None:
+        mine = [wanted[content_hash] for _, content_hash in pieces]
+        for one, result in zip(mine, engine.label([one.structure for one in mine]), strict=True):
             with session_scope(url) as session:
                 labels.add_label(
                     session,
@@ -62,9 +66,20 @@ def label_remaining(params: LabelParams) -> int:
                 )
             if result.failure is not None:
                 logger.warning("%s: %s", one.structure.immutable_id, result.failure)
-            progress.update(n_done)
-        with session_scope(url) as session:
-            return len(labels.list_done(session, label_set.id, with_failures=False) & wanted.keys())
+
+    logger.info("%d structures are to be labelled by %s", len(wanted), engine.functional)
+    progress = ProgressReporter("label-progress", f"{params.name}: structures labelled", len(wanted))
+    share_out(
+        url,
+        "labels",
+        [(params.name, content_hash) for content_hash in wanted],
+        find_done,
+        work,
+        at_once=engine.at_once,
+        on_progress=progress.update,
+    )
+    with session_scope(url) as session:
+        return len(labels.list_done(session, label_set.id, with_failures=False) & wanted.keys())
 
 
 @task(name="show the labels", cache_policy=NO_CACHE, **AGAIN)
@@ -109,7 +124,7 @@ def make_engine(params: LabelParams, settings: Settings) -> Engine:
 
 @flow(name="label", flow_run_name="label {params.name}", timeout_seconds=limit(days=28), description=__doc__)
 def label_structures(params: LabelParams) -> dict[str, Any]:
-    """Return the name of the set, and how many of the structures have labels now."""
+    """Return the name of the set, and how many of the structures have labels now; several runs share the work."""
     admit(params)
     n_labelled = label_remaining(params)
     show_labels(params.name)

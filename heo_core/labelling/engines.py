@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import batched
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,18 +13,16 @@ from heo_core.labelling.label import Label
 from heo_core.models.potential import Potential
 from heo_core.records import Structure
 
-# Predicted side by side, then stored: what a kill can cost.
-_STRUCTURES_PER_BATCH = 32
-
 
 class Engine(Protocol):
     """Labels structures on one scale.
 
     settings: all that its energies depend on but the structure, as plain values of JSON. functional: what a labelled
-    structure says of its labels.
+    structure says of its labels. at_once: structures that it takes side by side.
     """
 
     name: str
+    at_once: int
     functional: str
     settings: dict[str, Any]
 
@@ -42,6 +39,7 @@ class GpawEngine:
     """
 
     name = "gpaw"
+    at_once = 1
     functional = FUNCTIONAL
 
     def __init__(self, settings: dict[str, Any], *, python: Path, logs: Path, limit_s: float | None) -> None:
@@ -63,6 +61,7 @@ class PotentialEngine:
     """
 
     name = "potential"
+    at_once = 32
 
     def __init__(self, potential: Potential, *, sha256: str | None, package_versions: dict[str, Any] | None) -> None:
         self.settings = {
@@ -76,16 +75,15 @@ class PotentialEngine:
         self._potential = potential
 
     def label(self, structures: Sequence[Structure]) -> Iterator[Label]:
-        """One label a structure; the seconds of a batch are shared out evenly."""
-        for batch in batched(structures, _STRUCTURES_PER_BATCH):
-            started = time.monotonic()
-            predictions = self._potential.predict(batch)
-            wall_s = (time.monotonic() - started) / len(batch)
-            for prediction in predictions:
-                yield Label(
-                    wall_s=wall_s,
-                    failure=prediction.failure,
-                    energy_ev=prediction.energy_ev,
-                    forces_ev_per_ang=prediction.forces_ev_per_ang,
-                    stress_ev_per_ang3=prediction.stress_ev_per_ang3,
-                )
+        """One label a structure; the seconds of all are shared out evenly."""
+        started = time.monotonic()
+        predictions = self._potential.predict(structures)
+        wall_s = (time.monotonic() - started) / max(1, len(structures))
+        for prediction in predictions:
+            yield Label(
+                wall_s=wall_s,
+                failure=prediction.failure,
+                energy_ev=prediction.energy_ev,
+                forces_ev_per_ang=prediction.forces_ev_per_ang,
+                stress_ev_per_ang3=prediction.stress_ev_per_ang3,
+            )

@@ -73,6 +73,10 @@ def test_a_potential_labels_each_structure_once_and_what_fails_is_a_row(
     assert first["structures"][2]["energy_ev_per_atom"] is None
     assert label_structures(params) == {"labels": "mini", "n_labelled": 2}
     assert load_summary(database_url, "mini") == first
+    label_structures(params.model_copy(update={"retry_failed": True}))
+    again = load_summary(database_url, "mini")
+    assert again["structures"][:2] == first["structures"][:2]
+    assert again["structures"][2]["wall_s"] != first["structures"][2]["wall_s"]
 
     with pytest.raises(InputError, match=r"label set 'mini' has engine potential, not gpaw: .* never mixed"):
         label_structures(LabelParams(name="mini", engine="gpaw", files=(str(cells),)))
