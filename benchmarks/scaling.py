@@ -57,10 +57,15 @@ def dask_setup(_: Any) -> None:
 
     from flows import shards
 
-    shards.load_model = lambda *_, **__: SimpleNamespace(device="cpu", dtype="float64")
+    shards.load_model = load_nothing
     shards.relax_structures = make_up_relaxations
     for client in (httpx.Client, httpx.AsyncClient):
         client.send = count_calls(client.send)
+
+
+def load_nothing(*_: Any, **__: Any) -> Any:
+    """Stand in for a model: nothing asks it for anything."""
+    return SimpleNamespace(device="cpu", dtype="float64")
 
 
 def count_calls(send: Any) -> Any:
@@ -323,6 +328,7 @@ def simulate(settings: Settings, meter: Meter, n: int, per_shard: int | None) ->
     import dask
     import distributed  # noqa: F401  # its defaults come before what is set below
 
+    import flows.benchmarks
     from db.check import check_rows
     from db.engine import session_scope
 
@@ -331,6 +337,7 @@ def simulate(settings: Settings, meter: Meter, n: int, per_shard: int | None) ->
     begin = time.perf_counter()
     many = add_benchmark(settings, "many", list(make_structures(n)), StructureRelaxParams())
     found["store_structures_s"] = time.perf_counter() - begin
+    flows.benchmarks.load_model = load_nothing
     scale = ScaleParams(runner="dask", n_workers=2, structures_per_shard=per_shard)
     killer = threading.Thread(target=kill_a_worker, args=(url, n // 2, found))
     killer.start()

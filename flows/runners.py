@@ -66,6 +66,8 @@ class Workers:
             except Exception as exc:  # noqa: BLE001  # whatever a shard stumbles over, the others are still to be done
                 failures.append(exc)
             else:
+                # Results stay in the processes that made them, and one that died later would have to be made again.
+                future.wrapped_future.release()
                 yield futures[future], result
                 continue
             get_run_logger().error("shard failed: %s: %s", type(failures[-1]).__name__, failures[-1])
