@@ -33,13 +33,13 @@ BAR_MEV, BAR_SPREAD_ANG = 6.0, 0.004
 
 def list_stages(n_cells: int) -> list[dict[str, Any]]:
     """Return what is relaxed, in this order: the table, then one cell of every mixture, then further cells."""
-    without = tuple(cation for cation in CATIONS if cation not in {"Cu", "Ca"})
-    table = [{"cations": without, "n": 2}, *({"cations": split(name), "n": 5} for name in TABLE)]
-    everything = [{"cations": CATIONS, "n": n} for n in (2, 5)]
-    stages: list[dict[str, Any]] = []
-    for cells in range(1, n_cells + 1):
-        stages += [{**stage, "n_cells": cells} for stage in [*table, *everything]]
-    return stages
+    no_copper = tuple(cation for cation in CATIONS if cation not in {"Cu", "Ca"})
+    no_calcium = tuple(cation for cation in CATIONS if cation != "Ca")  # what most of the published mixtures are of
+    table = [{"cations": no_copper, "n": 2}, *({"cations": split(name), "n": 5} for name in TABLE)]
+    rest = [{"cations": cations, "n": n} for n in (5, 2) for cations in (no_copper, no_calcium, CATIONS)]
+    stages: list[dict[str, Any]] = [{**stage, "n_cells": 1} for stage in table]
+    stages.append({"cations": split(TABLE[0]), "n": 5, "n_cells": n_cells})  # copper: cells differ most
+    return stages + [{**stage, "n_cells": cells} for cells in range(1, n_cells + 1) for stage in [*table, *rest]]
 
 
 def split(name: str) -> tuple[str, ...]:
