@@ -166,7 +166,8 @@ def pack_labels(folder: Path, out: Path) -> None:
     labelled = [row for row in done if row["label"]["failure"] is None]
     if not labelled:
         sys.exit(f"{folder} has no labelled cell yet")
-    table = pa.Table.from_pylist([_to_row(row) for row in labelled], schema=ROW_SCHEMA).drop_columns(["fingerprint"])
+    table = pa.Table.from_pylist([_to_row(row) for row in labelled], schema=ROW_SCHEMA)
+    table = table.rename_columns({"fingerprint": "entalpic_fingerprint"})  # all null, but `--files` asks for it
     recipes: dict[str, list[str | None]] = {
         "kind": ["rattled"] * len(labelled),
         "prototype": [row["recipe"]["prototype"] for row in labelled],
