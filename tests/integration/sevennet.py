@@ -115,7 +115,7 @@ def test_sevennet_is_evaluated_beside_heo_mini_by_the_same_flow_into_the_same_ta
 
     facts = "select package_versions ->> 'sevenn', e0s ? 'O', n_parameters from model_version where family = 'sevennet'"
     assert query(services, facts) == [("0.13.0", True, 842_623)]
-    handed = api.flow_runs(work_pool_name={"any_": ["sevennet"]})
+    handed = api.flow_runs(deployment_id={"any_": [api.deployment("evaluate-sevennet")["id"]]})
     assert [run["state_type"] for run in handed] == ["COMPLETED"] * 3  # registered, and two benchmarks
 
 
