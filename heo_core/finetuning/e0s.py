@@ -13,7 +13,6 @@ import numpy as np
 
 from heo_core.errors import InputError
 from heo_core.records import Array, ModelFile, Prediction, Structure
-from heo_core.whole_file import replacing
 
 # Weight of the squared shifts, against the sum of squared atomic fractions: an element that stands in one or two
 # structures must not be fitted to their last digit. Fitted to 904 real rows, the energies of 387 held-out ones had an
@@ -60,9 +59,9 @@ def write_with_e0s(model: ModelFile, e0s: Mapping[str, float], path: Path) -> No
     Into the file, because mace-torch 0.3.16 fits E0s, logs them, and keeps the foundation's where it keeps all of its
     elements.
     """
-    import torch
     from ase.data import chemical_symbols
 
+    from heo_core.finetuning.torch_file import save_whole
     from heo_core.models.mace import load_module, quiet
 
     module = load_module(model, "cpu")
@@ -70,8 +69,8 @@ def write_with_e0s(model: ModelFile, e0s: Mapping[str, float], path: Path) -> No
     for index, number in enumerate(module.atomic_numbers):
         # The last axis is the elements'; before it there may be one of output heads.
         energies[..., index] = e0s[chemical_symbols[int(number)]]
-    with quiet(), replacing(path) as partial:
-        torch.save(module, partial)
+    with quiet():
+        save_whole(module, path)
 
 
 def _fit(structures: Sequence[Structure], targets: Array, *, ridge: float) -> tuple[list[str], list[float]]:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from mace import tools
 
+from heo_core.finetuning.torch_file import save_whole
 from heo_core.finetuning.training_log import FINETUNED_HEAD, STATE_FILE, STOPPED_FILE, compute_score
 from heo_core.whole_file import replacing
 
@@ -87,7 +88,7 @@ class EpochCheckpoints:
     def save(self, state: Any, epochs: int, keep_last: bool = False) -> None:  # noqa: ARG002 (MACE's own signature)
         """Keep a finished epoch; MACE calls this while the model holds the averaged weights."""
         averaged = state.model.state_dict()
-        _write(averaged, self._folder / f"epoch-{epochs}.pt")
+        save_whole(averaged, self._folder / f"epoch-{epochs}.pt")
         score = self._logger.score
         if score is not None and (self.best is None or score < self.best[0]):
             self.best, self._epochs_without_gain = (score, epochs), 0
@@ -109,7 +110,7 @@ class EpochCheckpoints:
             "epochs_without_gain": self._epochs_without_gain,
             "log_bytes": self._logger.sync(),
         }
-        _write(kept, self._folder / STATE_FILE)
+        save_whole(kept, self._folder / STATE_FILE)
         if self.is_exhausted:
             raise PatienceExhaustedError
 
@@ -165,9 +166,3 @@ def make_loop(folder: Path) -> Callable[..., None]:
         (folder / STOPPED_FILE).write_text(json.dumps({"reason": reason, "best_epoch": epoch + 1, "best_score": score}))
 
     return train
-
-
-def _write(value: Any, path: Path) -> None:
-    """Write a checkpoint in one step: a kill leaves the old file or the new one."""
-    with replacing(path) as partial:
-        torch.save(value, partial)
