@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -31,6 +31,13 @@ def add_study(session: Session, model_version_id: int, protocol: dict[str, Any])
 def get_model_of_study(session: Session, study_id: int) -> ModelVersion:
     """Return the model version that relaxes the cells of a study."""
     return session.get_one(ModelVersion, session.get_one(StabilityStudy, study_id).model_version_id)
+
+
+def remove_failures(session: Session, study_id: int) -> None:
+    """Forget cells and oxides that gave no number: they wait again."""
+    cells, oxides = StabilityCell, StabilityOxide
+    session.execute(delete(cells).where(cells.study_id == study_id, cells.failure.is_not(None)))
+    session.execute(delete(oxides).where(oxides.study_id == study_id, oxides.energy_ev_per_atom.is_(None)))
 
 
 def add_oxide(session: Session, study_id: int, oxide: Oxide) -> None:

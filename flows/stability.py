@@ -50,7 +50,10 @@ class StabilityResult(TypedDict):
 def define_study(params: StabilityParams, model_id: int) -> int:
     """Return the id of the study that cells made and relaxed like this by this model belong to."""
     with session_scope(load_settings().resolve_database_url()) as session:
-        return studies.add_study(session, model_id, params.protocol)
+        study_id = studies.add_study(session, model_id, params.protocol)
+        if params.retry_failed:
+            studies.remove_failures(session, study_id)
+    return study_id
 
 
 @task(name="relax the oxides", cache_policy=NO_CACHE, **AGAIN)

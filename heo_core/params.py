@@ -1103,6 +1103,7 @@ class StabilityParams(Params):
     )
     seed: NonNegativeInt = Field(0, description="seed; a cell depends on it, its cations and its number alone")
     relax: RelaxParams = RelaxParams(dtype="mixed", max_force_calls=500)
+    retry_failed: bool = Field(default=False, description="relax again the cells and oxides that failed before")
     out: str | None = Field(None, description="folder for the page and stability.csv; empty: the report folder only")
 
     @field_validator("cations")
@@ -1138,7 +1139,7 @@ class StabilityParams(Params):
     @property
     def protocol(self) -> dict[str, Any]:
         """What a relaxed cell depends on beside its cations, its number and the model."""
-        left_out = {"cations", "n", "model", "references", "n_cells", "out"}
+        left_out = {"cations", "n", "model", "references", "n_cells", "retry_failed", "out"}
         if self.filling != "sqs":
             left_out.add("sqs_steps")
         return self.model_dump(mode="json", exclude=left_out)

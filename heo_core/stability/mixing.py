@@ -110,6 +110,24 @@ def compute_radius_mismatch(cations: Sequence[str], params: StabilityParams) -> 
     return float(100 * np.sqrt(np.mean((1 - radii / radii.mean()) ** 2)))
 
 
+def find_imbalance(cations: Sequence[str], params: StabilityParams) -> str | None:
+    """Say that a mixture, or the oxide of one of its cations, has too few or too many electrons for this crystal.
+
+    Such an oxide, AlO for one, is nothing that a mixture could come from or fall apart into. None where all balance;
+    InputError for an element without a charge in oxides.
+    """
+    prototype = get_prototype(params.prototype)
+    unbalanced = []
+    for part in [tuple(cations), *((cation,) for cation in cations)]:
+        amounts = prototype.get_amounts(make_occupation(part, params))
+        residual = balance_charges(amounts, prototype.anions_per_formula).residual
+        if residual:
+            unbalanced.append(f"{name_mixture(part)} {residual:+.3g}")
+    if not unbalanced:
+        return None
+    return f"charges do not balance as {params.prototype}, e a formula: {', '.join(unbalanced)}"
+
+
 def summarise_mixture(
     cations: tuple[str, ...],
     cells: Sequence[MixtureCell],
@@ -119,22 +137,31 @@ def summarise_mixture(
 ) -> Mixture:
     """Return what the cells of a mixture say; only converged ones count, and what is missing is said in `failure`.
 
+    No enthalpy where charges do not balance, see find_imbalance.
     references: the oxide of each cation that the enthalpy counts from. competitors: the lowest that the model relaxed.
     """
     shares = dict.fromkeys(cations, 1 / len(cations))
     counted = [cell for cell in cells if cell.converged and cell.energy_ev_per_atom is not None]
     reasons = dict.fromkeys(cell.failure for cell in cells if cell.failure)
     mixture: dict[str, object] = {"references": {c: references[c].polymorph for c in cations}}
+    is_balanced = False
     try:
         mixture["radius_mismatch_percent"] = compute_radius_mismatch(cations, params)
+        imbalance = find_imbalance(cations, params)
+        is_balanced = imbalance is None
+        if imbalance is not None:
+            reasons[imbalance] = None
     except InputError as exc:
         reasons[str(exc)] = None
+    for oxide in (*references.values(), *competitors.values()):
+        if oxide.cation in cations and oxide.energy_ev_per_atom is not None and oxide.failure is not None:
+            reasons[f"oxide of {oxide.cation}: {oxide.failure}"] = None
     entropy_r = math.log(len(cations))
     energies = np.array([cell.energy_ev_per_atom for cell in counted], dtype=float)
     spreads = np.array([cell.bond_spread_ang for cell in counted if cell.bond_spread_ang is not None], dtype=float)
     if len(spreads):
         mixture |= {"bond_spread_ang": float(spreads.mean()), "bond_spread_sem_ang": compute_sem(spreads)}
-    if len(energies):
+    if len(energies) and is_balanced:
         sites = compute_sites_per_atom(params)
         try:
             enthalpy = float(energies.mean()) - compute_mixture_energy(shares, references)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -43,7 +43,8 @@ PUBLISHED_ENERGIES_EV_PER_ATOM: dict[str, dict[str, float]] = {
 class Oxide:
     """Energy of the oxide of one cation.
 
-    polymorph: its crystal, or the name of the published set that the energy is of. failure says why there is none.
+    polymorph: its crystal, or the name of the published set that the energy is of. failure says why there is no energy,
+    or which crystals it was not compared with.
     """
 
     cation: str
@@ -81,7 +82,11 @@ def _find_lowest(cation: str, oxides: list[Oxide]) -> Oxide:
     if not with_energy:
         reasons = "; ".join(f"{oxide.polymorph}: {oxide.failure}" for oxide in oxides) or "none was relaxed"
         return Oxide(cation, "none", None, reasons)
-    return min(with_energy, key=lambda oxide: (oxide.energy_ev_per_atom, oxide.polymorph))
+    lowest = min(with_energy, key=lambda oxide: (oxide.energy_ev_per_atom, oxide.polymorph))
+    lost = [f"{oxide.polymorph}: {oxide.failure}" for oxide in oxides if oxide.energy_ev_per_atom is None]
+    if not lost:
+        return lowest
+    return replace(lowest, failure=f"{lowest.polymorph} is the lowest of those that relaxed; not {'; '.join(lost)}")
 
 
 def compute_mixture_energy(shares: Mapping[str, float], oxides: Mapping[str, Oxide]) -> float:

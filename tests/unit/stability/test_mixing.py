@@ -82,3 +82,20 @@ def test_bonds_of_a_stretched_rock_salt_spread_as_by_hand_wherever_the_cell_begi
 def test_the_mismatch_of_radii_is_shannons():
     assert compute_radius_mismatch(("Mg", "Ni"), PAIR) == pytest.approx(100 * 0.015 / 0.705)  # 0.72 and 0.69 Å
     assert compute_radius_mismatch(("Mg",), StabilityParams(cations=("Mg",), n=1)) == 0
+
+
+def test_an_oxide_whose_charges_do_not_balance_is_nothing_to_count_from():
+    params = StabilityParams(cations=("Mg", "Al"), n=2)
+    oxides = {"Mg": Oxide("Mg", "rocksalt", -6.4), "Al": Oxide("Al", "rocksalt", -6.0)}
+    mixture = summarise_mixture(("Mg", "Al"), [MixtureCell(-6.0, 0.01, True)], params, oxides, oxides)
+    # Al is +3: half a charge too many for each formula of MgAl, a whole one for AlO
+    assert mixture.failure == "charges do not balance as rocksalt, e a formula: MgAl +0.5, Al +1"
+    assert (mixture.mixing_enthalpy_ev_per_atom, mixture.decomposition_energy_ev_per_atom) == (None, None)
+    assert mixture.bond_spread_ang == 0.01
+
+
+def test_an_oxide_that_was_not_compared_with_all_its_crystals_says_so():
+    doubtful = {**OXIDES, "Ni": Oxide("Ni", "rocksalt", -6.0, "not tenorite: collapsed")}
+    mixture = summarise(MixtureCell(-6.1, 0.01, True), references=doubtful)
+    assert mixture.mixing_enthalpy_ev_per_atom == pytest.approx(0.1)
+    assert mixture.failure == "oxide of Ni: not tenorite: collapsed"

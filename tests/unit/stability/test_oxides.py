@@ -54,3 +54,10 @@ def test_a_mixture_of_oxides_has_the_mean_of_their_energies_or_none():
     )
     with pytest.raises(InputError, match="the oxide of Cu has no energy: wurtzite: collapsed"):
         compute_mixture_energy({"Cu": 1.0}, choose_references("ground-states", ["Cu"], OXIDES[2:], "rocksalt"))
+
+
+def test_the_lowest_of_some_crystals_names_those_that_failed():
+    found = [Oxide("Zn", "rocksalt", -4.9), Oxide("Zn", "wurtzite", None, "collapsed")]
+    lowest = choose_references("ground-states", ["Zn"], found, "rocksalt")["Zn"]
+    assert lowest.energy_ev_per_atom == -4.9
+    assert lowest.failure == "rocksalt is the lowest of those that relaxed; not wurtzite: collapsed"
