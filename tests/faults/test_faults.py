@@ -16,7 +16,7 @@ from workload import Workload
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-KILLED = ("trainer", "worker KILL", "Postgres", "flow process", "Prefect server")
+KILLED = ("trainer", "Postgres", "flow process", "worker KILL", "Prefect server")
 
 
 @pytest.fixture(scope="module")
