@@ -21,7 +21,7 @@ from heo_core.artifacts import ArtifactStore, StoredFile, compute_sha256, find_f
 _SHELVES = ("training", "curation")
 
 # Pages that are named by their content.
-_PAGE = re.compile(r"-[0-9a-f]{8,64}\.html$")
+_PAGE = re.compile(r"-[0-9a-f]{12}\.html$")
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def _list_work(session: Session, work: Path) -> Iterator[Leftover]:
 def _list_pages(named: set[str], folder: Path) -> Iterator[Leftover]:
     for path in _list_folder(folder):
         facts = find_facts(path)
-        is_newest = path.with_suffix(".json").exists()  # NAME.html, whatever the name
-        if facts is None or is_newest or not _PAGE.search(path.name) or compute_sha256(path) in named:
+        newest = path.with_name(_PAGE.sub(".html", path.name))
+        if facts is None or newest == path or not newest.exists() or compute_sha256(path) in named:
             continue
         yield Leftover(
             "a newer page replaced it", str(path), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)

@@ -70,7 +70,7 @@ def needs_dataset(params: BenchmarkParams) -> bool:
     return isinstance(params, EnergyForcesParams | RattleRelaxParams)
 
 
-@task(name="define benchmark", task_run_name="define {params.kind}", cache_policy=NO_CACHE)
+@task(name="define benchmark", task_run_name="define {params.kind}", cache_policy=NO_CACHE, **AGAIN)
 def define_benchmark(params: BenchmarkParams, dataset_id: int | None) -> int:
     """Return the id of the benchmark with these parameters and structures; it is made if it is not there."""
     benchmark = store_benchmark(params, dataset_id)
@@ -170,7 +170,7 @@ def add_own_benchmark(
     return label(store_benchmark(params, dataset_id, name=name, structures=structures))
 
 
-@task(name="find stored benchmark", task_run_name="find {reference}", cache_policy=NO_CACHE)
+@task(name="find stored benchmark", task_run_name="find {reference}", cache_policy=NO_CACHE, **AGAIN)
 def find_benchmark(reference: str) -> int:
     """Return the id of the benchmark that NAME or NAME@VERSION means."""
     with session_scope(load_settings().resolve_database_url()) as session:
@@ -438,6 +438,7 @@ def _store_rows(evaluation_id: int, rows: Sequence[Mapping[str, float | bool | N
     name="compare two evaluations",
     task_run_name="compare evaluation {candidate_id} with {baseline_id}",
     cache_policy=NO_CACHE,
+    **AGAIN,
 )
 def compare_evaluations(baseline_id: int, candidate_id: int) -> None:
     """Store the paired differences of two evaluations of one benchmark, unless they are stored."""

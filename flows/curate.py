@@ -76,7 +76,7 @@ def _open_source(params: CurationParams, settings: Settings) -> Source:
         return open_source(params)
     with session_scope(settings.resolve_database_url()) as session:
         labelled = [(structure, "labelled") for structure in labels.load_labelled(session, name)]
-    path = settings.work / "labels" / f"{name}.extxyz"
+    path = settings.work / "labels" / f"{name}-for-{params.name}.extxyz"
     path.parent.mkdir(parents=True, exist_ok=True)
     export_structures(labelled, path, "extxyz")
     return replace(open_source(params.model_copy(update={"source": str(path)})), uri=params.source)

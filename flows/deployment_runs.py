@@ -124,7 +124,9 @@ def _ask[T](question: Callable[[], T]) -> T:
     while True:
         try:
             return question()
-        except httpx.TransportError as exc:
+        except (httpx.TransportError, httpx.HTTPStatusError) as exc:
+            if isinstance(exc, httpx.HTTPStatusError) and not exc.response.is_server_error:
+                raise  # a server whose own database is away is waited for, too
             if time.monotonic() - begin > SILENCE_S:
                 raise ServiceError(
                     f"the Prefect server has not answered for {SILENCE_S:.0f} s ({exc or type(exc).__name__}); "

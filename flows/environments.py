@@ -15,7 +15,7 @@ from uuid import uuid4
 from prefect.runtime import flow_run
 
 from flows.deployment_runs import POLL_S, Deployment, Sight, get_log
-from heo_core.errors import EvaluationError, ModelError, ServiceError
+from heo_core.errors import EvaluationError, ModelError
 from heo_core.params import hash_json
 
 FLOW = "evaluate-here"
@@ -26,15 +26,15 @@ MAX_RUNS = 3
 def hand_over(family: str, model: str, benchmark_ids: Sequence[int] = (), *, force: bool = False) -> None:
     """Have a model registered, and evaluated on benchmarks, by a worker of its family's environment.
 
-    model: a published reference, or NAME@VERSION. ServiceError, with what to do, where there is no such worker;
-    EvaluationError, with the reason, where its run did not complete; ModelError within such a run.
+    model: a published reference, or NAME@VERSION. ModelError, with what to do, where there is no such worker, and
+    within a run of one; EvaluationError, with the reason, where its run did not complete.
     """
     if flow_run.get_flow_name() == FLOW:
         raise ModelError(f"this worker was to compute {model}, but {sys.prefix} cannot compute the family {family}")
     deployment = Deployment(f"{FLOW}/evaluate-{family}")
     pool, problem = deployment.find_problem()
     if problem is not None:
-        raise ServiceError(
+        raise ModelError(
             f"{model} is of the family {family}, which a worker of the pool {family} computes in an environment of its "
             f"own; pool {pool}: {problem}. Run 'make setup-{family}', then 'heo up'"
         )

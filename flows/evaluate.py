@@ -13,11 +13,12 @@ from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_mod
 from flows.registry import register_model
 from flows.runners import use_runner
 from flows.settings import load_settings
+from flows.tries import AGAIN
 from heo_core.errors import InputError
 from heo_core.params import EvaluationParams
 
 
-@task(name="find the models", cache_policy=NO_CACHE)
+@task(name="find the models", cache_policy=NO_CACHE, **AGAIN)
 def find_models(references: tuple[str, ...]) -> list[int]:
     """Return model version ids, the one to compare with first; without references, the newest child and its parent."""
     settings = load_settings()
@@ -30,7 +31,7 @@ def find_models(references: tuple[str, ...]) -> list[int]:
         return [newest.parent_id, newest.id]
 
 
-@task(name="find the dataset", cache_policy=NO_CACHE)
+@task(name="find the dataset", cache_policy=NO_CACHE, **AGAIN)
 def find_dataset(reference: str | None, model_ids: list[int]) -> int:
     """Return the dataset to test on: the one named, or the one that the last finetuned of the models was trained on."""
     with session_scope(load_settings().resolve_database_url()) as session:
@@ -43,7 +44,7 @@ def find_dataset(reference: str | None, model_ids: list[int]) -> int:
         return found
 
 
-@task(name="show the metrics", cache_policy=NO_CACHE)
+@task(name="show the metrics", cache_policy=NO_CACHE, **AGAIN)
 def show_metrics(evaluation_ids: list[int]) -> None:
     """Put the summary numbers into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:

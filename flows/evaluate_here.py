@@ -10,9 +10,10 @@ from flows.benchmarks import evaluate_model
 from flows.environments import FLOW
 from flows.registry import register_model
 from flows.settings import load_settings
+from flows.tries import AGAIN
 
 
-@task(name="register the model", cache_policy=NO_CACHE)
+@task(name="register the model", cache_policy=NO_CACHE, **AGAIN)
 def find_model(reference: str) -> int:
     """Return the id of the model version."""
     return register_model(reference, load_settings())

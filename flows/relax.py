@@ -18,6 +18,7 @@ from flows.registry import register_model
 from flows.runners import use_runner
 from flows.settings import Settings, load_settings
 from flows.structures import store_cells
+from flows.tries import AGAIN
 from heo_core.errors import InputError
 from heo_core.evaluation.relax_files import name_files, read_structures, write_relaxed, write_summary
 from heo_core.params import RelaxJobParams, StructureRelaxParams
@@ -36,13 +37,13 @@ class RelaxResult(TypedDict):
     out: str | None
 
 
-@task(name="register the model", cache_policy=NO_CACHE)
+@task(name="register the model", cache_policy=NO_CACHE, **AGAIN)
 def find_model(reference: str) -> int:
     """Return the id of the model version."""
     return register_model(reference, load_settings())
 
 
-@task(name="read the structures", cache_policy=NO_CACHE)
+@task(name="read the structures", cache_policy=NO_CACHE, **AGAIN)
 def define_relaxation(params: RelaxJobParams) -> tuple[int, dict[str, str]]:
     """Return the id of the benchmark of these structures, and why others could not be taken, by name.
 
@@ -81,7 +82,7 @@ def define_relaxation(params: RelaxJobParams) -> tuple[int, dict[str, str]]:
         return benchmark.id, failures
 
 
-@task(name="write the relaxed structures", cache_policy=NO_CACHE)
+@task(name="write the relaxed structures", cache_policy=NO_CACHE, **AGAIN)
 def write_results(evaluation_id: int, failures: dict[str, str], params: RelaxJobParams) -> list[dict[str, Any]]:
     """Return a row a structure; write relaxed structures, trajectories and summary.csv if a folder is asked for."""
     settings = load_settings()

@@ -55,7 +55,7 @@ def draw_figures(params: ReportParams, model_ids: list[int]) -> None:
     get_run_logger().info("wrote %s figures to %s", len(paths), params.figures)
 
 
-@task(name="show the report", cache_policy=NO_CACHE)
+@task(name="show the report", cache_policy=NO_CACHE, **AGAIN)
 def show_report(report_id: int) -> None:
     """Put the answer and a link to the page into Prefect's UI."""
     settings = load_settings()

@@ -67,7 +67,7 @@ class Workers:
                 failures.append(exc)
             else:
                 # Results stay in the processes that made them, and one that died later would have to be made again.
-                future.wrapped_future.release()
+                future.wrapped_future.release()  # type: ignore[attr-defined]  # of PrefectDaskFuture
                 yield futures[future], result
                 continue
             get_run_logger().error("shard failed: %s: %s", type(failures[-1]).__name__, failures[-1])

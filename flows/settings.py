@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     def _resolve_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(root.expanduser().resolve() for root in roots)
 
-    @field_validator("home", "report_root")
+    @field_validator("home", "report_root", "dft_python")
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()

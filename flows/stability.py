@@ -46,7 +46,7 @@ class StabilityResult(TypedDict):
     page: str
 
 
-@task(name="define the study", cache_policy=NO_CACHE)
+@task(name="define the study", cache_policy=NO_CACHE, **AGAIN)
 def define_study(params: StabilityParams, model_id: int) -> int:
     """Return the id of the study that cells made and relaxed like this by this model belong to."""
     with session_scope(load_settings().resolve_database_url()) as session:

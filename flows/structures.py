@@ -13,11 +13,12 @@ from db.versions import label
 from flows.admission import admit, limit
 from flows.progress import ProgressReporter
 from flows.settings import load_settings
+from flows.tries import AGAIN
 from heo_core.params import GenerationParams
 from heo_core.structures.generation import compute_parent_sha256, generate
 
 
-@task(name="generate and store the cells", cache_policy=NO_CACHE)
+@task(name="generate and store the cells", cache_policy=NO_CACHE, **AGAIN)
 def store_cells(params: GenerationParams) -> int:
     """Return the id of the set that these parameters make; a second time it is found, not made."""
     logger = get_run_logger()
@@ -41,7 +42,7 @@ def store_cells(params: GenerationParams) -> int:
         return dataset_id
 
 
-@task(name="show the cells", cache_policy=NO_CACHE)
+@task(name="show the cells", cache_policy=NO_CACHE, **AGAIN)
 def show_cells(dataset_id: int) -> None:
     """Put composition, charge and shortest distance of every cell into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:

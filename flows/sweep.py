@@ -22,6 +22,7 @@ from flows.deployment_runs import Sight
 from flows.registry import is_published, register_foundation_model
 from flows.settings import Settings, load_settings
 from flows.trial_runs import HereRunner, PoolRunner, Runner
+from flows.tries import AGAIN
 from heo_core import search
 from heo_core.errors import TrainingError, first_line
 from heo_core.params import FinetuneParams, SweepParams, hash_json
@@ -33,7 +34,7 @@ NO_SCORE = "its training stored no validation score"
 NO_MODEL = "its flow run has completed, but there is no model of it"
 
 
-@task(name="define the sweep", cache_policy=NO_CACHE)
+@task(name="define the sweep", cache_policy=NO_CACHE, **AGAIN)
 def define_sweep(params: SweepParams) -> int:
     """Return the id of the sweep of these parameters on this dataset and foundation; a second time it is found."""
     settings = load_settings()
@@ -245,7 +246,7 @@ def _describe(trial: SweepTrial) -> str:
     return f"trial {trial.number} ({values})"
 
 
-@task(name="show the ranking", cache_policy=NO_CACHE)
+@task(name="show the ranking", cache_policy=NO_CACHE, **AGAIN)
 def show_ranking(sweep_id: int) -> None:
     """Put the ranking into Prefect's UI; TrainingError where no trial has a score."""
     with session_scope(load_settings().resolve_database_url()) as session:

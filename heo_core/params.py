@@ -108,7 +108,7 @@ def _list_paths(field: str, value: Any, *, is_path: bool) -> Iterator[tuple[str,
     if isinstance(value, str):
         if value.startswith("file:"):
             yield field, value.removeprefix("file:")
-        elif is_path and value not in SOURCES:
+        elif is_path and value not in SOURCES and not value.startswith("labels:"):
             yield field, value
     elif isinstance(value, Params):
         for inner, path in value.list_paths():
@@ -1279,7 +1279,8 @@ class HousekeepingParams(Params):
     keep_days: int = Field(
         30,
         ge=1,
-        description="trajectories of evaluations, checkpoints and files that no row names stay so many days",
+        description="trajectories of evaluations, checkpoints, replaced report pages and files that no row names stay "
+        "so many days",
     )
     remove: bool = Field(False, description="remove what is older; otherwise it is only listed")
 

@@ -168,7 +168,9 @@ def import_runs(
 
     if not re.fullmatch(NAME_PATTERN, name):
         raise InputError(f"a label set cannot be called {name!r}: letters, digits, '.', '_' and '-'")
-    runs, settings = read_runs(folder.expanduser())
+    runs, settings, left_out = read_runs(folder.expanduser())
+    for file, reason in left_out.items():
+        typer.echo(f"left out: {file}: {reason}", err=True)
 
     def store(session: Session) -> dict[str, Any]:
         label_set = labels.open_label_set(session, name, engine="vasp", functional=FUNCTIONAL, settings=settings)

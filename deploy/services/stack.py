@@ -15,7 +15,7 @@ from deploy.services.gpus import AUTO, choose_gpus, list_gpus
 from deploy.services.ports import asked_port
 from deploy.services.prefect_api import PrefectApi
 from deploy.services.process import Say, end, end_marked, end_strays
-from deploy.services.state import ServicesState, load_state, save_state, services_lock
+from deploy.services.state import ServicesState, WorkerState, load_state, save_state, services_lock
 from flows.settings import Settings, as_psycopg_url
 from heo_core.errors import ServiceError
 
@@ -86,8 +86,18 @@ def up(
                 save_state(home, state)
             if with_workers:
                 for worker in workers.list_workers(state.gpus):
-                    workers.wait_until_ready(settings, worker, state.worker(worker.key), api, say)
+                    _wait_for_worker(settings, worker, state.worker(worker.key), api, say)
     return locate(settings)
+
+
+def _wait_for_worker(settings: Settings, worker: workers.Worker, known: WorkerState, api: PrefectApi, say: Say) -> None:
+    """Wait until a worker is ready; one of an environment of its own that does not start leaves the others running."""
+    try:
+        workers.wait_until_ready(settings, worker, known, api, say)
+    except ServiceError as exc:
+        if worker.pool.venv is None and worker.pool.needs is None:
+            raise
+        say(f"{exc}; everything else is up")
 
 
 def _check_before_start(settings: Settings, state: ServicesState) -> None:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from heo_core.curation.files import ALLOWED, iter_tables, list_label_files
+from heo_core.curation.files import iter_tables, list_label_files
 from heo_core.errors import InputError, SourceError
 from heo_core.evaluation.relax_files import name_files
 from heo_core.labelling.label import Label
@@ -20,12 +20,16 @@ from heo_core.records import Structure
 
 FUNCTIONAL = "vasp"
 
-# Materials Project starts cobalt at 0.6 μB, from which it falls into low spin; and at a looser EDIFF.
-_CHANGES: dict[str, Any] = {"EDIFF": 1e-6, "MAGMOM": {"Co": 5.0}}
+# Materials Project starts cobalt at 0.6 μB, from which it falls into low spin.
+_COBALT_MUB = 5.0
+_EDIFF_EV = 1e-6
 
 # What a total energy depends on beside structure, k-points, pseudopotentials and U.
-_TAGS = ("ENCUT", "GGA", "METAGGA", "LHFCALC", "AEXX", "HFSCREEN", "IVDW", "LUSE_VDW", "LSORBIT", "ISMEAR", "SIGMA")
-_BY_ELEMENT = ("pseudopotentials", "hubbard_u_ev")
+_TAGS = (
+    *("ENCUT", "GGA", "METAGGA", "LHFCALC", "AEXX", "HFSCREEN", "IVDW", "LUSE_VDW", "LSORBIT", "ISPIN", "LASPH"),
+    *("ISMEAR", "SIGMA", "PREC", "LREAL", "LDAUTYPE"),
+)
+_BY_ELEMENT = ("pseudopotentials", "hubbard_u_ev", "hubbard_j_ev")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,8 @@ def write_inputs(structures: Sequence[Structure], folder: Path) -> list[Path]:
     from pymatgen.core import Structure as Crystal
     from pymatgen.io.vasp.sets import MPStaticSet
 
+    moments = {**MPStaticSet.CONFIG["INCAR"]["MAGMOM"], "Co": _COBALT_MUB}
+    changes = {"EDIFF": _EDIFF_EV, "MAGMOM": moments}
     folders = []
     for structure, name in zip(structures, name_files(structures), strict=True):
         crystal = Crystal(Lattice(structure.lattice), structure.species, structure.positions, coords_are_cartesian=True)
@@ -55,7 +61,7 @@ def write_inputs(structures: Sequence[Structure], folder: Path) -> list[Path]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of pymatgen, about what only a POTCAR could tell
-                inputs = MPStaticSet(crystal, user_incar_settings=_CHANGES, sort_structure=False)
+                inputs = MPStaticSet(crystal, user_incar_settings=changes)  # sorted: one block a type
                 inputs.write_input(place, potcar_spec=True)
         except OSError as exc:
             raise InputError(f"cannot write {place}: {exc.strerror or exc}") from exc
@@ -65,23 +71,30 @@ def write_inputs(structures: Sequence[Structure], folder: Path) -> list[Path]:
     return folders
 
 
-def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
-    """Read every vasprun.xml of a folder and those below it; return the runs, and the settings that they share.
+def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any], dict[Path, str]]:
+    """Read every vasprun.xml of a folder and those below it.
 
-    A run that did not converge is there with its reason. InputError, naming the run, where two differ in what their
-    energies depend on: they belong into two label sets; SourceError for a folder without any, or a run without
-    structure.
+    Return the runs, the settings that they share, and why other files hold none. A run that did not converge is there
+    with its reason. InputError, naming the run, where two differ in what their energies depend on: they belong into two
+    label sets; SourceError for a folder without any.
     """
     files = [file for file in list_label_files(folder) if "vasprun" in file.name]
     if not files:
         raise SourceError(f"{folder} holds no vasprun.xml; allowed: a finished run, or a folder of them")
     runs: list[Run] = []
+    left_out: dict[Path, str] = {}
     shared: dict[str, Any] = {}
     for file in files:
-        _merge(shared, read_settings(file), file)
+        try:
+            settings = read_settings(file)
+        except ET.ParseError as exc:
+            left_out[file] = f"it is cut off or no XML: {exc}"
+            continue
         (row,) = [row for table in iter_tables(file, root=folder) for row in table.to_pylist()]
         if not row["lattice_vectors"] or not row["cartesian_site_positions"]:
-            raise SourceError(f"{file} ended before its first ionic step; allowed: {ALLOWED}")
+            left_out[file] = "it has no finished ionic step"
+            continue
+        _merge(shared, settings, file)
         structure = Structure(
             lattice=np.array(row["lattice_vectors"]),
             positions=np.array(row["cartesian_site_positions"]),
@@ -90,13 +103,21 @@ def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
             source="generated",
         )
         runs.append(Run(structure, _make_label(row), file))
-    return runs, shared
+    if not runs:
+        raise SourceError(f"{folder} holds no finished run: {_name_first(left_out)}")
+    return runs, shared, left_out
+
+
+def _name_first(left_out: dict[Path, str]) -> str:
+    file, reason = next(iter(left_out.items()))
+    return f"{file}: {reason}"
 
 
 def read_settings(file: Path) -> dict[str, Any]:
     """Read what the energies of a run depend on: tags of its INCAR, pseudopotential and U (eV) of each element."""
     tags: dict[str, str] = {}
-    u_values: list[float] = []
+    vectors: dict[str, list[float]] = {}
+    types: list[str] = []
     pseudopotentials: dict[str, str] = {}
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         for _, element in ET.iterparse(stream):  # noqa: S314 the user's own file
@@ -105,20 +126,23 @@ def read_settings(file: Path) -> dict[str, Any]:
                     for item in element.iter("i"):
                         tags.setdefault(item.get("name", ""), (item.text or "").strip())
                     for vector in element.iter("v"):
-                        if vector.get("name") == "LDAUU" and not u_values:
-                            u_values = [float(value) for value in (vector.text or "").split()]
+                        if (name := vector.get("name")) in {"LDAUU", "LDAUJ"}:
+                            vectors.setdefault(name, [float(value) for value in (vector.text or "").split()])
                 case "atominfo":
                     for row in element.iterfind("array[@name='atomtypes']/set/rc"):
                         _, symbol, _, _, title = ((column.text or "").strip() for column in row)
+                        types.append(symbol)  # the same element may be several types
                         pseudopotentials[symbol] = title
                 case "calculation":
                     break
-    u = dict(zip(pseudopotentials, u_values, strict=False)) if tags.get("LDAU") == "T" else {}
+    has_u = tags.get("LDAU") == "T"
+    u, j = (dict(zip(types, vectors.get(name, ()), strict=False)) if has_u else {} for name in ("LDAUU", "LDAUJ"))
     tags["ENCUT"] = tags.get("ENMAX", tags.get("ENCUT", ""))  # what was used, also where INCAR leaves it to POTCAR
     return {
         **{tag: _to_number(tags[tag]) for tag in _TAGS if tag in tags},
         "pseudopotentials": pseudopotentials,
         "hubbard_u_ev": {element: value for element, value in u.items() if value},
+        "hubbard_j_ev": {element: value for element, value in j.items() if value},
     }
 
 

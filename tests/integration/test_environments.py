@@ -10,7 +10,7 @@ from flows.benchmarks import _evaluate_elsewhere
 from flows.evaluate_here import evaluate_here
 from flows.registry import register_foundation_model, register_model
 from flows.settings import Settings
-from heo_core.errors import InputError, ModelError, ServiceError
+from heo_core.errors import InputError, ModelError
 from heo_core.params import EquationOfStateParams, PhysicsParams, SubstitutionRelaxParams
 from heo_core.records import ModelFile
 
@@ -46,20 +46,20 @@ def add_benchmark(settings, params, reference_id=None):
 
 
 def test_without_a_worker_of_its_environment_a_model_is_an_error_that_says_how_to_get_one(settings):
-    with pytest.raises(ServiceError, match=f"{REFERENCE} {NO_WORKER}"):
+    with pytest.raises(ModelError, match=f"{REFERENCE} {NO_WORKER}"):
         register_model(REFERENCE, settings)
 
 
 def test_what_its_environment_has_stored_is_found_without_it(settings, model_id):
     url, benchmark_id = settings.resolve_database_url(), add_benchmark(settings, EquationOfStateParams())
-    with pytest.raises(ServiceError, match=f"sevennet-7net-0@1 {NO_WORKER}"):
+    with pytest.raises(ModelError, match=f"sevennet-7net-0@1 {NO_WORKER}"):
         _evaluate_elsewhere(model_id, benchmark_id, url, force=False)
     with session_scope(url) as session:
         made = evaluations.start_evaluation(session, model_id, benchmark_id, device="cpu", flow_run_id=None).id
         evaluations.complete_evaluation(session, made, [], 1.0)
     assert register_model(REFERENCE, settings) == model_id
     assert _evaluate_elsewhere(model_id, benchmark_id, url, force=False) == made
-    with pytest.raises(ServiceError, match=NO_WORKER):
+    with pytest.raises(ModelError, match=NO_WORKER):
         _evaluate_elsewhere(model_id, benchmark_id, url, force=True)
 
 

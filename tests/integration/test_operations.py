@@ -159,8 +159,8 @@ def test_what_is_old_and_what_no_row_names_can_go(session: Session, settings: Se
     checkpoints = settings.work / "training" / "0123456789abcdef-none" / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "last.pt").write_text("state")
-    replaced, newest = settings.reports / "page-0123456789ab.html", settings.reports / "year-20261126.html"
-    for page in (replaced, newest, newest.with_suffix(".json")):
+    replaced, foreign = settings.reports / "page-0123456789ab.html", settings.reports / "year-20261126.html"
+    for page in (replaced, foreign):
         page.write_text("of last year")
     trajectory, weights = (
         session.scalars(select(column).where(column.is_not(None))).one()
@@ -187,7 +187,7 @@ def test_what_is_old_and_what_no_row_names_can_go(session: Session, settings: Se
     assert collect(1, remove=True) == expected
     assert {file.uri for file in artifacts.list_files()} == {weights}
     assert not checkpoints.parent.exists()
-    assert newest.is_file()
+    assert foreign.is_file()
     assert collect(1, remove=True) == {}
     assert check_files(session, artifacts).n_violations == 0
 

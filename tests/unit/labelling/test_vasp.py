@@ -50,10 +50,32 @@ def test_inputs_begin_cobalt_in_high_spin_and_converge_tightly_without_a_licence
     assert (folder / "POTCAR.spec").read_text().split() == ["Co", "O"]
 
 
+def test_inputs_of_shuffled_cations_have_one_block_a_type_and_every_metal_its_moment(tmp_path):
+    positions = np.array([[0, 0, 0], [2.1, 2.1, 0], [2.1, 0, 2.1], [2.1, 0, 0], [0, 2.1, 0], [0, 0, 2.1]])
+    cell = Structure(CELL, positions, ("Mn", "Co", "Mn", "O", "O", "O"), "mixed", "generated")
+    (folder,) = write_inputs([cell], tmp_path / "inputs")
+    incar = (folder / "INCAR").read_text()
+    assert (folder / "POTCAR.spec").read_text().split() == ["Mn_pv", "Co", "O"]
+    assert "MAGMOM = 3*5.0 3*0.6" in incar
+    assert "LDAUU = 3.9 3.32 0" in incar
+
+
+def test_u_belongs_to_its_type_where_an_element_is_several(tmp_path):
+    make_run(tmp_path / "a", metal="Co")
+    file = tmp_path / "a" / "vasprun.xml"
+    twice = "<array name='atomtypes'><set><rc><c>1</c><c>Mg</c><c>24</c><c>2</c><c>PAW_PBE Mg</c></rc></set></array>"
+    text = file.read_text().replace("<atominfo>", f"<atominfo>{twice}", 1).replace("3.32 0.0", "0 3.32 0")
+    file.write_text(text.replace("</atominfo>", f"{twice}</atominfo>", 1))
+    assert read_settings(file)["hubbard_u_ev"] == {"Co": 3.32}
+
+
 def test_runs_of_several_elements_share_one_scale_and_one_that_did_not_converge_says_so(tmp_path):
     make_run(tmp_path / "a", metal="Co")
     make_run(tmp_path / "b", metal="Ni", u="6.2", converged=False)
-    (good, bad), settings = read_runs(tmp_path)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "vasprun.xml").write_text("<modeling><incar>")
+    (good, bad), settings, left_out = read_runs(tmp_path)
+    assert list(left_out) == [tmp_path / "cut" / "vasprun.xml"]
     assert settings["hubbard_u_ev"] == {"Co": 3.32, "Ni": 6.2}
     assert settings["pseudopotentials"] == {"Co": "PAW_PBE Co", "O": "PAW_PBE O", "Ni": "PAW_PBE Ni"}
     assert good.label.energy_ev == pytest.approx(-9.4)
