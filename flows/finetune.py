@@ -261,7 +261,7 @@ class _Run:
             except TrainerKilledError as exc:
                 if start == MAX_STARTS:
                     raise
-                get_run_logger().warning("%s; it is started again", first_line(exc))
+                get_run_logger().warning("%s; it is started again", first_line(exc).partition("; the end of")[0])
         raise AssertionError  # the loop returns or raises
 
     def _forget(self) -> None:
