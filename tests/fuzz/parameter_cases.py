@@ -73,7 +73,8 @@ def load_flows() -> dict[str, Flow[..., Any]]:
 
 def make_valid(flow: Flow[..., Any]) -> dict[str, Any]:
     """Parameters that a flow takes: its defaults written out, and an example of what has none."""
-    examples = {"params": {"space": {"lr": [1e-3, 2e-3]}}, "model": "heo-mini@1"}
+    params = {"label": {"dataset": "sample"}, "sweep": {"space": {"lr": [1e-3, 2e-3]}}}
+    examples = {"params": params.get(flow.name), "model": "heo-mini@1"}
     values = {}
     for name, parameter in flow.parameters.properties.items():
         values[name] = copy.deepcopy(parameter.get("default", examples.get(name)))
