@@ -132,14 +132,17 @@ def test_flows_are_deployed_and_pools_serve_any_number_of_workers(home):
         "finetune",
         "sweep",
         "evaluate",
+        "evaluate-sevennet",
         "reevaluate",
         "reevaluate-model",
         "relax",
+        "stability",
+        "label",
         "report",
         "pipeline",
         "housekeeping",
     }
-    assert pools == {"cpu": None, "gpu": None}
+    assert pools == {"cpu": None, "gpu": None, "sevennet": None, "dft": None}
     assert sorted(automation["name"] for automation in automations) == [
         "heo: a claimed run that never began has crashed",
         "heo: a crashed run is started again",
