@@ -14,12 +14,7 @@ from kills import KINDS
 from suite import run_kills
 from workload import Workload
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    # Databases are dropped and Postgres is killed under connections that nobody closes any more.
-    pytest.mark.filterwarnings("ignore:.*psycopg.Connection|Exception ignored in.*BaseConnection"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KILLED = ("flow process", "trainer", "Postgres", "worker KILL", "Prefect server")
 
