@@ -70,7 +70,13 @@ class Settings(BaseSettings):
     def _resolve_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(root.expanduser().resolve() for root in roots)
 
-    @field_validator("home", "report_root", "dft_python")
+    @field_validator("dft_python")
+    @classmethod
+    def _keep_link(cls, path: Path | None) -> Path | None:
+        """Make it absolute, but follow no link: that of an environment leads to the interpreter outside it."""
+        return None if path is None else path.expanduser().absolute()
+
+    @field_validator("home", "report_root")
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()
