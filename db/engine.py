@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -75,9 +75,8 @@ def exclusive(url: str, key: str, on_wait: Callable[[], None] | None = None) -> 
         try:
             yield not free
         finally:
-            # Closing the connection would only give it back to the pool, with the lock. One that is gone holds none.
-            with suppress(OperationalError):
-                connection.execute(text("select pg_advisory_unlock(hashtextextended(:key, 0))"), name)
+            # Closing the connection would only give it back to the pool, with the lock.
+            _unlock(connection, [key])
 
 
 @contextmanager
@@ -91,16 +90,19 @@ def claim(url: str, keys: Sequence[str], most: int) -> Iterator[list[str]]:
         try:
             connection = stack.enter_context(get_engine(url).connect())
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            stack.callback(_unlock, connection, held)  # whatever happens: in the pool it would keep what it holds
             lock = text("select pg_try_advisory_lock(hashtextextended(:key, 0))")
             for key in keys:
                 if len(held) < most and connection.scalar(lock, {"key": key}):
                     held.append(key)
         except OperationalError as exc:
             raise _explain(url, exc) from exc
-        try:
-            yield held
-        finally:
-            with suppress(OperationalError):
-                unlock = text("select pg_advisory_unlock(hashtextextended(:key, 0))")
-                for key in held:
-                    connection.execute(unlock, {"key": key})
+        yield held
+
+
+def _unlock(connection: Connection, keys: Sequence[str]) -> None:
+    """Give locks back; a connection that is gone holds none."""
+    unlock = text("select pg_advisory_unlock(hashtextextended(:key, 0))")
+    with suppress(OperationalError):
+        for key in keys:
+            connection.execute(unlock, {"key": key})

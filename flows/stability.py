@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -65,7 +65,7 @@ def relax_oxides(study_id: int, params: StabilityParams) -> None:
         with session_scope(url) as session:
             return {(oxide.cation, oxide.polymorph) for oxide in studies.load_oxides(session, study_id)}
 
-    def work(pieces: list[tuple[str, str]]) -> None:
+    def work(potential: Potential, pieces: list[tuple[str, str]]) -> None:
         makers = {piece: partial(make_oxide, *piece, params) for piece in pieces}
         for (cation, crystal), oxide, relaxation, failure in _relax(potential, makers, params):
             energy = relaxation.energy_final_ev if relaxation is not None and relaxation.converged else None
@@ -74,19 +74,7 @@ def relax_oxides(study_id: int, params: StabilityParams) -> None:
                 studies.add_oxide(session, study_id, Oxide(cation, crystal, per_atom, failure))
 
     pieces = [(cation, crystal) for cation in params.cations for crystal in POLYMORPHS[params.prototype]]
-    if set(pieces) <= find_done():
-        return
-    potential = _load_potential(study_id, params)
-    progress = ProgressReporter("stability-oxides", "oxides relaxed", len(pieces))
-    share_out(
-        url,
-        f"stability:{study_id}",
-        pieces,
-        find_done,
-        work,
-        at_once=_count_at_once(potential, params),
-        on_progress=progress.update,
-    )
+    _share_out(study_id, params, "oxides relaxed", pieces, find_done, work)
 
 
 @task(name="relax the cells", cache_policy=NO_CACHE, **AGAIN)
@@ -99,7 +87,7 @@ def relax_cells(study_id: int, params: StabilityParams) -> None:
         with session_scope(url) as session:
             return studies.list_done(session, study_id)
 
-    def work(pieces: list[tuple[str, int]]) -> None:
+    def work(potential: Potential, pieces: list[tuple[str, int]]) -> None:
         makers = {(name, number): partial(make_cell, mixtures[name], number, params) for name, number in pieces}
         for (name, number), cell, relaxation, failure in _relax(potential, makers, params):
             spread, problem = None, failure
@@ -121,16 +109,28 @@ def relax_cells(study_id: int, params: StabilityParams) -> None:
                 )
 
     pieces = [(name, number) for number in range(1, params.n_cells + 1) for name in mixtures]
+    _share_out(study_id, params, "cells relaxed", pieces, find_done, work)
+
+
+def _share_out[P: tuple[str, str | int]](
+    study_id: int,
+    params: StabilityParams,
+    what: str,
+    pieces: Sequence[P],
+    find_done: Callable[[], set[P]],
+    work: Callable[[Potential, list[P]], None],
+) -> None:
+    """Have the pieces worked on by this run and others; the model is loaded only where something is left."""
     if set(pieces) <= find_done():
         return
     potential = _load_potential(study_id, params)
-    progress = ProgressReporter("stability-cells", "cells relaxed", len(pieces))
+    progress = ProgressReporter(f"stability-{what.partition(' ')[0]}", what, len(pieces))
     share_out(
-        url,
+        load_settings().resolve_database_url(),
         f"stability:{study_id}",
         pieces,
         find_done,
-        work,
+        partial(work, potential),
         at_once=_count_at_once(potential, params),
         on_progress=progress.update,
     )

@@ -27,7 +27,7 @@ from heo_core.models.download import Tell, download
 from heo_core.models.foundations import Foundation
 from heo_core.models.model_file import UnsafeModelError, read_archive
 from heo_core.models.potential import MODEL_ERRORS, Potential, describe_error
-from heo_core.models.sim_state import find_neighbors, to_sim_state
+from heo_core.models.sim_state import find_neighbors, predict_batch
 from heo_core.records import ModelFile, Prediction, Structure
 
 
@@ -121,13 +121,7 @@ class MacePotential(Potential):
         return _ATOMS_PER_BATCH[self.device]
 
     def _predict_batch(self, structures: Sequence[Structure]) -> list[Prediction]:
-        output = self._torch_sim_model(to_sim_state(structures, device=self.device, dtype=self.dtype))
-        energies, forces, stresses = (
-            output[name].cpu().numpy().astype(np.float64) for name in ("energy", "forces", "stress")
-        )
-        ends = np.cumsum([structure.n_atoms for structure in structures])
-        per_structure = zip(energies, np.split(forces, ends[:-1]), stresses, strict=True)
-        return [Prediction(float(energy), force, stress) for energy, force, stress in per_structure]
+        return predict_batch(self._torch_sim_model, structures, device=self.device, dtype=self.dtype)
 
 
 class _Calculator(MACECalculator):  # type: ignore[misc]

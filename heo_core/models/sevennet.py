@@ -12,14 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase.data import chemical_symbols
 
 from heo_core.artifacts import check_sha256
 from heo_core.errors import ModelError
 from heo_core.models.foundations import FOUNDATIONS
 from heo_core.models.potential import Potential
-from heo_core.models.sim_state import find_neighbors, to_sim_state
+from heo_core.models.sim_state import find_neighbors, predict_batch
 from heo_core.records import ModelFile, Prediction, Structure
 
 with warnings.catch_warnings():  # torch's word to e3nn's authors
@@ -63,13 +62,7 @@ class SevenNetPotential(Potential):
         return _ATOMS_PER_BATCH[self.device]
 
     def _predict_batch(self, structures: Sequence[Structure]) -> list[Prediction]:
-        output = self._torch_sim_model(to_sim_state(structures, device=self.device, dtype=self.dtype))
-        energies, forces, stresses = (
-            output[name].cpu().numpy().astype(np.float64) for name in ("energy", "forces", "stress")
-        )
-        ends = np.cumsum([structure.n_atoms for structure in structures])
-        per_structure = zip(energies, np.split(forces, ends[:-1]), stresses, strict=True)
-        return [Prediction(float(energy), force, stress) for energy, force, stress in per_structure]
+        return predict_batch(self._torch_sim_model, structures, device=self.device, dtype=self.dtype)
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import torch
 from ase.data import atomic_masses, atomic_numbers
 from matscipy.neighbours import neighbour_list  # type: ignore[import-untyped]
 
-from heo_core.records import Structure
+from heo_core.records import Prediction, Structure
 
 with warnings.catch_warnings():  # torch's word to torch-sim's authors
     warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
     import torch_sim
+    from torch_sim.models.interface import ModelInterface
 
 
 def to_sim_state(structures: Sequence[Structure], *, device: str, dtype: str) -> torch_sim.SimState:
@@ -36,6 +37,19 @@ def to_sim_state(structures: Sequence[Structure], *, device: str, dtype: str) ->
         atomic_numbers=torch.as_tensor(numbers, device=options["device"]),
         system_idx=torch.as_tensor(np.repeat(np.arange(len(counts)), counts), device=options["device"]),
     )
+
+
+def predict_batch(
+    model: ModelInterface, structures: Sequence[Structure], *, device: str, dtype: str
+) -> list[Prediction]:
+    """Energy, forces and stress of each structure, all in one pass of the model."""
+    output = model(to_sim_state(structures, device=device, dtype=dtype))
+    energies, forces, stresses = (
+        output[name].cpu().numpy().astype(np.float64) for name in ("energy", "forces", "stress")
+    )
+    ends = np.cumsum([structure.n_atoms for structure in structures])
+    per_structure = zip(energies, np.split(forces, ends[:-1]), stresses, strict=True)
+    return [Prediction(float(energy), force, stress) for energy, force, stress in per_structure]
 
 
 def handedness(structure: Structure) -> float:

@@ -99,6 +99,15 @@ def other_database_url(postgres_url: str, superuser_url: str, template_database:
         yield url
 
 
+@pytest.fixture
+def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A fresh home on a fresh database."""
+    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
+    yield tmp_path / "home"
+    get_engine(database_url).dispose()
+
+
 @contextmanager
 def _database(postgres_url: str, superuser_url: str, template_database: str) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"

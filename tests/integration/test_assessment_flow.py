@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from db.engine import get_engine, session_scope
+from db.engine import session_scope
 from db.schema import ModelVersion
 from flows.settings import load_settings
 from heo_core.assets import SAMPLE_DIR
@@ -27,15 +27,6 @@ from heo_core.params import (
 )
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture
-def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home on a fresh database."""
-    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
-    yield tmp_path / "home"
-    get_engine(database_url).dispose()
 
 
 @pytest.fixture(autouse=True)

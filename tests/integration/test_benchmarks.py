@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms
 from typer.testing import CliRunner
 
-from db.engine import get_engine, session_scope
+from db.engine import session_scope
 from db.models import get_registered_model
 from db.reports import load_report_data
 from heo_core.errors import InputError
@@ -32,15 +32,6 @@ pytestmark = pytest.mark.timeout(600)
 
 MODELS = ("heo-mini", "chgnet:0.3.0")
 BRIEFLY = RelaxParams(max_force_calls=4)
-
-
-@pytest.fixture
-def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home on a fresh database."""
-    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
-    yield tmp_path / "home"
-    get_engine(database_url).dispose()
 
 
 @pytest.fixture

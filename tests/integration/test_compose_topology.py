@@ -125,15 +125,17 @@ class Topology:
             assert time.monotonic() < deadline, self.log(name)
             time.sleep(0.5)
 
-    def stop(self, name: str) -> None:
-        """Stop as an engine does: SIGTERM, and SIGKILL to all of it after its grace period."""
+    def stop(self, name: str) -> bool:
+        """Stop as an engine does: SIGTERM, and SIGKILL to all of it after its grace period; whether it ended before."""
         process = self.running.pop(name)
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(float(self.services[name]["stop_grace_period"].removesuffix("s")))
+        has_ended = process.returncode is not None
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        return has_ended
 
 
 @contextmanager
@@ -260,10 +262,13 @@ def test_a_report_is_served_where_artifacts_link_to(topology: Topology) -> None:
     assert httpx.get(link, trust_env=False).text == "<p>a page"
 
 
-def test_a_worker_hears_that_it_is_to_stop_and_no_log_holds_a_password(topology: Topology) -> None:
-    # Prefect 3.8.8 now and then does not end by itself; then the engine ends it after the grace period.
-    topology.stop("worker-cpu")
-    assert "Received SIGTERM" in topology.log("worker-cpu")
+def test_a_worker_stops_when_it_is_told_and_no_log_holds_a_password(topology: Topology) -> None:
+    has_ended = topology.stop("worker-cpu")
+    if not has_ended:  # seen once: Prefect 3.8.8 heard the signal and went on. One that never ends is a defect of ours
+        topology.start("worker-cpu")
+        topology.wait("worker-cpu")
+        has_ended = topology.stop("worker-cpu")
+    assert has_ended
     logs = "".join(path.read_text(errors="replace") for path in topology.folder.rglob("*.log"))
     assert "Deployment 'structures/structures'" in logs, "bootstrap has no log here"
     assert [name for name, secret in topology.secrets.items() if secret in logs] == []

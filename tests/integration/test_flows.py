@@ -18,7 +18,7 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from db import datasets, evaluations
-from db.engine import get_engine, session_scope
+from db.engine import session_scope
 from db.schema import Dataset
 from flows.settings import load_settings
 from heo_core.assets import SAMPLE_DIR
@@ -44,15 +44,6 @@ SUBSTITUTION = SubstitutionRelaxParams(
     reference="heo-mini",
     relax=RelaxParams(max_force_calls=30),
 )
-
-
-@pytest.fixture
-def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home on a fresh database."""
-    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
-    yield tmp_path / "home"
-    get_engine(database_url).dispose()
 
 
 @pytest.fixture

@@ -5,26 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from typer.testing import CliRunner
 
 from db import datasets, generated
-from db.engine import get_engine, session_scope
+from db.engine import session_scope
 from deploy.cli.main import app
 from heo_core.params import GenerationParams
 from heo_core.structures.generation import generate
 
 # At this distance some of the cells fail.
 PARAMS = GenerationParams(name="mixed", n=12, rattle_ang=0.1, min_distance_ang=1.75)
-
-
-@pytest.fixture
-def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home on a fresh database."""
-    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
-    yield tmp_path / "home"
-    get_engine(database_url).dispose()
 
 
 def test_generated_cells_are_stored_once_and_read_back_with_their_recipes(home: Path, database_url: str) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from db import datasets, evaluations, labels, models
 from db.check import check_rows
-from db.engine import get_engine, session_scope
+from db.engine import session_scope
 from db.query import run_query
 from db.schema import Relaxation
 from deploy.cli.main import app
@@ -34,15 +34,6 @@ from heo_core.params import (
 from heo_core.records import BenchmarkCase, ModelFile, Structure
 
 REAL_RUN = Path(ase.__file__).parent / "test" / "testdata" / "vasp" / "vasprun_dfpt.xml"
-
-
-@pytest.fixture
-def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home on a fresh database."""
-    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
-    yield tmp_path / "home"
-    get_engine(database_url).dispose()
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from ase.build import bulk
 from ase.io import write
 from prefect import flow, task
 
-from db.engine import get_engine
 from flows.runners import find_workers, make_slurm_arguments, use_runner
 from flows.settings import load_settings
 from heo_core.errors import EvaluationError, InputError
@@ -24,15 +23,6 @@ from heo_core.params import RelaxJobParams, RelaxParams, ScaleParams
 pytestmark = pytest.mark.timeout(1200)
 
 TWO = ScaleParams(runner="dask", n_workers=2, structures_per_shard=1)
-
-
-@pytest.fixture
-def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home on a fresh database."""
-    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
-    yield tmp_path / "home"
-    get_engine(database_url).dispose()
 
 
 def query(url: str, sql: str) -> list[tuple]:

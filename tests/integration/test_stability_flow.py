@@ -24,15 +24,6 @@ PARAMS = {
 }
 
 
-@pytest.fixture
-def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home on a fresh database."""
-    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
-    yield tmp_path / "home"
-    get_engine(database_url).dispose()
-
-
 def query(url: str, sql: str) -> list[tuple]:
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         cursor = connection.execute(sql)
