@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from prefect import flow, tags
 
 from db import datasets, models
 from db.engine import session_scope
@@ -12,7 +12,7 @@ from flows.curate import curate
 from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.report import report
-from flows.settings import load_settings
+from flows.settings import TAG, load_settings
 from heo_core.params import CurationParams, EvaluationParams, FinetuneParams, PipelineParams, ReportParams
 
 
@@ -36,9 +36,10 @@ def heo_pipeline(
 ) -> int:
     """Return the id of the report. Dataset and models are those made on the way, whatever the later groups name."""
     admit(curation, finetuning, evaluation, reporting)
-    dataset_id = curate(curation)
-    dataset = _name_dataset(dataset_id)
-    model_version_id = finetune(finetuning.model_copy(update={"dataset": dataset}))
-    compared = _name_models(model_version_id)
-    evaluate(evaluation.model_copy(update={"dataset": dataset, "models": compared}))
-    return report(reporting.model_copy(update={"models": compared}))
+    with tags(TAG):  # its parts are runs of their own, and have no tag of the deployment
+        dataset_id = curate(curation)
+        dataset = _name_dataset(dataset_id)
+        model_version_id = finetune(finetuning.model_copy(update={"dataset": dataset}))
+        compared = _name_models(model_version_id)
+        evaluate(evaluation.model_copy(update={"dataset": dataset, "models": compared}))
+        return report(reporting.model_copy(update={"models": compared}))

@@ -15,6 +15,7 @@ from heo_core.artifacts import ArtifactStore, normalize_store_uri
 from heo_core.errors import ServiceError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+TAG = "heo"  # of our flow runs, on a Prefect server that others may use too
 
 
 class Settings(BaseSettings):

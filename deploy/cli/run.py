@@ -399,13 +399,17 @@ def run_flow(
     """Start what a flow needs, run it here with short log lines on stderr, print its result."""
     from deploy.cli.output import make_console, progress
     from deploy.services import ensure_services
-    from flows.settings import load_settings
+    from flows.settings import TAG, load_settings
 
     # Threads that spin while they wait make a busy machine several times slower; read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with progress(make_console(stderr=True)) as say:
         ensure_services(load_settings(), workers=workers, say=say)
+    from prefect import tags
+
     from deploy.cli.flow_log import shorten_log
 
     shorten_log()
-    show(work(), as_json=as_json)
+    with tags(TAG):
+        result = work()
+    show(result, as_json=as_json)

@@ -15,7 +15,7 @@ from deploy.services.environment import log_file, prefect_environment, resolved_
 from deploy.services.prefect_api import Json, PrefectApi
 from deploy.services.process import Say, end_strays, last_lines
 from deploy.services.workers import POOLS
-from flows.settings import CHECKOUT, Settings, as_psycopg_url
+from flows.settings import CHECKOUT, TAG, Settings, as_psycopg_url
 from heo_core.errors import ServiceError
 
 SERVICE = "deploy"
@@ -40,6 +40,12 @@ PREFECT_FILE = Path("deploy", "prefect.yaml")
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE_S = 90  # three heartbeats of 30 s; with fewer, healthy runs on a busy machine would be given up
 
+
+def _tagged(tag: str) -> Json:
+    """Describe what an event of a run with a tag is related to."""
+    return {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{tag}"}
+
+
 CRASH_RECOVERY: Json = {
     "name": "heo: a silent run has crashed",
     "description": f"A flow run that sent no heartbeat for {SILENCE_S} s was killed: it must not count as running.",
@@ -48,6 +54,7 @@ CRASH_RECOVERY: Json = {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "match_related": _tagged(TAG),
         # A run may die before its first heartbeat.
         "after": ["prefect.flow-run.Running", HEARTBEAT],
         "expect": [
@@ -72,6 +79,7 @@ CLAIM_RECOVERY: Json = {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "match_related": _tagged(TAG),
         "after": ["prefect.flow-run.Pending"],
         "expect": [
             f"prefect.flow-run.{name}"
@@ -97,7 +105,7 @@ CRASH_RESTART: Json = {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
-        "match_related": {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{RESTART_TAG}"},
+        "match_related": [_tagged(TAG), _tagged(RESTART_TAG)],
         "after": ["prefect.flow-run.Crashed"],
         "expect": [
             f"prefect.flow-run.{name}"

@@ -1,10 +1,12 @@
-"""Laws of the work queues, asked of a real Prefect server as its workers ask it."""
+"""Laws of the work queues, asked of a real Prefect server as its workers ask it, and of what it does by itself."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from deploy.services.bootstrap import SWEEP_QUEUE, prepare_server
+import pytest
+
+from deploy.services.bootstrap import CLAIM_RECOVERY, CRASH_RECOVERY, CRASH_RESTART, SWEEP_QUEUE, prepare_server
 from deploy.services.prefect_api import PrefectApi
 
 
@@ -36,3 +38,20 @@ def test_a_second_sweep_waits_for_the_first_and_leaves_the_place_to_others(servi
         assert list_startable(api, "law-") == {"law-curation", "law-second"}
         for run_id in runs.values():
             api.set_state(run_id, "CANCELLED", "of a test")
+
+
+@pytest.mark.parametrize("automation", [CRASH_RECOVERY, CLAIM_RECOVERY, CRASH_RESTART], ids=lambda one: one["name"])
+def test_runs_of_others_on_the_same_server_are_left_alone(automation):
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import RelatedResource, Resource
+
+    trigger = EventTrigger.model_validate(automation["trigger"])
+    run = Resource({"prefect.resource.id": "prefect.flow-run.1"})
+
+    def covers(*tags):
+        named = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in tags]
+        return trigger.covers_resources(run, [RelatedResource(tag) for tag in named])
+
+    assert covers("heo", "auto-restart", "gpu")
+    assert not covers("auto-restart", "gpu")
+    assert not covers()

@@ -7,6 +7,7 @@ import yaml
 from deploy.services import bootstrap
 from deploy.services.bootstrap import DEPLOYMENTS, RESTART_TAG
 from deploy.services.workers import POOLS
+from flows.settings import TAG
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -30,7 +31,7 @@ def test_every_deployment_describes_itself_and_has_its_code(prefect_file):
         path, _, name = deployment["entrypoint"].partition(":")
         assert f"def {name}(" in (CHECKOUT / path).read_text()
         assert deployment["description"].startswith("**")
-        assert deployment["tags"]
+        assert TAG in deployment["tags"]
 
 
 def test_every_flow_asks_for_admission_before_anything_else(prefect_file):
