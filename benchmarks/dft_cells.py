@@ -2,13 +2,13 @@
 
     python benchmarks/dft_cells.py cells CELLS.extxyz
     OMP_NUM_THREADS=1 python benchmarks/dft_cells.py label CELLS.extxyz FOLDER --python .venv-dft/bin/python
-    python benchmarks/dft_cells.py pack FOLDER OUT
+    python benchmarks/dft_cells.py pack FOLDER
 
 `label` takes the cells in their order and keeps one file of JSON for each, whole or not there: started again, it goes
 on where it stopped. One that failed is a file too, with its reason. Every beginning of the list is a fair mix: each
-metal is in every second cell or so, and a larger cell comes after every seven of eight atoms. `pack` writes
-dft-offeq.parquet in the layout of the bundled reference sets, which `heo benchmark add NAME --kind off-equilibrium
---files` reads, and a card beside it.
+metal is in every second cell or so, and a larger cell comes after every seven of eight atoms. `pack` writes what is
+labelled into the bundled reference set `dft-offeq`, with settings, versions and what failed in the file's metadata, and
+its part of the card.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,9 @@ import pyarrow.parquet as pq
 from ase import Atoms
 from ase.io import read, write
 from ase.spacegroup import crystal
+from reference_sets import write_card
 
+from heo_core.assets import REFERENCE_DIR
 from heo_core.curation.rows import ROW_SCHEMA
 from heo_core.labelling.gpaw_engine import FUNCTIONAL, label_with_gpaw, make_settings
 from heo_core.params import GpawParams
@@ -45,6 +46,20 @@ EVERY = 7  # then one larger cell, in turn a rock salt of sixteen atoms and a sp
 # tried had not converged after 37 steps.
 ROCKSALT = ("Mg", "Ca", "Mn", "Fe", "Co", "Ni", "Cu", "Zn")
 SPINEL_A, SPINEL_B = ("Mg", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"), ("Cr", "Mn", "Fe", "Co", "V", "Al")
+
+# As in the other reference sets, and what a label has beside.
+SCHEMA = pa.schema(
+    [
+        *(field for field in ROW_SCHEMA if field.name != "fingerprint"),
+        ("kind", pa.string()),
+        ("prototype", pa.string()),
+        ("material", pa.string()),
+        ("volume_factor", pa.float64()),
+        ("moments_mub", pa.list_(pa.float64())),
+        ("magnetic_start", pa.string()),
+        ("wall_s", pa.float64()),
+    ]
+)
 
 # Each cell draws its own rattle and strain below these.
 RATTLE_ANG, STRAIN, VOLUME_STRAIN = (0.02, 0.12), 0.03, 0.04
@@ -161,45 +176,26 @@ def label_cells(path: Path, folder: Path, python: Path, limit_s: float) -> None:
 
 
 def pack_labels(folder: Path, out: Path) -> None:
-    """Write the cells that have labels as parquet, and a card that counts the others too."""
+    """Write the cells that have labels into the reference set, and its card anew."""
     done = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
     labelled = [row for row in done if row["label"]["failure"] is None]
     if not labelled:
         sys.exit(f"{folder} has no labelled cell yet")
-    table = pa.Table.from_pylist([_to_row(row) for row in labelled], schema=ROW_SCHEMA)
-    table = table.rename_columns({"fingerprint": "entalpic_fingerprint"})  # all null, but `--files` asks for it
-    recipes: dict[str, list[str | None]] = {
-        "kind": ["rattled"] * len(labelled),
-        "prototype": [row["recipe"]["prototype"] for row in labelled],
-        "material": [None] * len(labelled),
-    }
-    for name, values in recipes.items():
-        table = table.append_column(name, pa.array(values, pa.string()))
-    table = table.append_column("volume_factor", pa.nulls(len(labelled), pa.float64()))
-    out.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, out / "dft-offeq.parquet", compression="zstd", compression_level=19)
-    seconds = [row["label"]["wall_s"] for row in labelled]
-    forces = np.concatenate([np.ravel(row["label"]["forces_ev_per_ang"]) for row in labelled])
-    card = {
-        "n_cells": len(labelled),
+    versions = {json.dumps(row["label"]["versions"], sort_keys=True) for row in labelled}
+    about = {
+        "settings": labelled[0]["settings"],
+        "versions": [json.loads(version) for version in sorted(versions)],
         "n_failed": len(done) - len(labelled),
         "failures": {row["name"]: row["label"]["failure"] for row in done if row["label"]["failure"] is not None},
-        "n_atoms": sum(len(row["species"]) for row in labelled),
-        "elements": sorted({symbol for row in labelled for symbol in row["species"]}),
-        "prototypes": dict(Counter(row["recipe"]["prototype"] for row in labelled)),
-        "rms_force_ev_per_ang": round(float(np.sqrt(np.mean(forces**2))), 4),
-        "median_wall_s": round(float(np.median(seconds))),
-        "settings": labelled[0]["settings"],
-        "versions": [dict(pairs) for pairs in {tuple(sorted(row["label"]["versions"].items())) for row in labelled}],
-        "recipe": "benchmarks/dft_cells.py",
-        "licence": "MIT",
     }
-    (out / "dft-offeq.json").write_text(json.dumps(card, indent=1) + "\n")
-    print({name: card[name] for name in ("n_cells", "n_failed", "n_atoms", "rms_force_ev_per_ang", "median_wall_s")})
+    table = pa.Table.from_pylist([_to_row(row) for row in labelled], schema=SCHEMA)
+    table = table.replace_schema_metadata({"labels": json.dumps(about)})
+    pq.write_table(table, out / "dft-offeq.parquet", compression="zstd", compression_level=19)
+    write_card(out)
 
 
 def _to_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Columns of a curated row, without a stress: 520 eV are too few plane waves for one."""
+    """Columns of SCHEMA, without a stress: 520 eV are too few plane waves for one."""
     label = row["label"]
     return {
         "immutable_id": row["name"],
@@ -213,6 +209,11 @@ def _to_row(row: dict[str, Any]) -> dict[str, Any]:
         "forces": _round(label["forces_ev_per_ang"], 6),
         "stress_tensor": None,
         "functional": FUNCTIONAL,
+        "kind": "rattled",
+        "prototype": row["recipe"]["prototype"],
+        "moments_mub": [round(moment, 4) + 0.0 for moment in label["moments_mub"]],
+        "magnetic_start": label["magnetic_start"],
+        "wall_s": round(label["wall_s"], 1),
     }
 
 
@@ -233,7 +234,7 @@ def main() -> None:
     label.add_argument("--limit-s", type=float, default=14400, help="seconds after which a cell is given up")
     pack = steps.add_parser("pack")
     pack.add_argument("folder", type=Path)
-    pack.add_argument("out", type=Path)
+    pack.add_argument("out", type=Path, nargs="?", default=REFERENCE_DIR)
     args = parser.parse_args()
     if args.step == "cells":
         write_cells(args.out)

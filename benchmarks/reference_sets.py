@@ -293,8 +293,7 @@ def pack_sets(teacher: Path, labelled: Path, out: Path) -> None:
     """Write the three sets and their card."""
     out.mkdir(parents=True, exist_ok=True)
     frames = read(labelled, ":")
-    split = json.loads((HEO_MINI_DIR / "split.json").read_text())
-    trained = set(split["train"]) | set(split["valid"])
+    trained = find_trained()
     sets = {
         "off-equilibrium": choose_off_equilibrium(teacher),
         "holdout": [f for f in frames if f.info["set"] == "holdout"],
@@ -303,14 +302,21 @@ def pack_sets(teacher: Path, labelled: Path, out: Path) -> None:
     sets["holdout"] = [f for f in sets["holdout"] if "-".join(sorted(set(f.symbols))) not in trained]
     for name, cells in sets.items():
         pq.write_table(_make_table(cells), out / f"{name}.parquet", compression="zstd", compression_level=19)
-    write_card(out, trained)
+    write_card(out)
 
 
-def write_card(out: Path, trained: set[str]) -> None:
-    """Say of each set in a folder what it holds."""
-    card = {}
+def find_trained() -> set[str]:
+    """Chemical systems that the bundled model was trained or chosen on."""
+    split = json.loads((HEO_MINI_DIR / "split.json").read_text())
+    return set(split["train"]) | set(split["valid"])
+
+
+def write_card(out: Path) -> None:
+    """Say of each set in a folder what it holds, and what its file itself says of its labels."""
+    card, trained = {}, find_trained()
     for name in REFERENCE_SETS:
         found = load_reference_set(name, out)
+        metadata = pq.read_schema(out / f"{name}.parquet").metadata or {}
         forces = np.concatenate([np.ravel(c.start.forces_ev_per_ang) for c in found])
         systems = {c.start.chemical_system for c in found}
         card[name] = {
@@ -324,8 +330,9 @@ def write_card(out: Path, trained: set[str]) -> None:
             "prototypes": dict(sorted(Counter(c.recipe["prototype"] for c in found).items())),
             "rms_force_ev_per_ang": round(float(np.sqrt(np.mean(forces**2))), 4),
             "largest_force_ev_per_ang": round(max(c.start.fmax_ev_per_ang or 0 for c in found), 3),
+            **json.loads(metadata.get(b"labels", "{}")),
         }
-        print(name, {k: v for k, v in card[name].items() if k != "elements"})
+        print(name, {k: v for k, v in card[name].items() if k not in {"elements", "settings", "versions"}})
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
 
 

@@ -44,11 +44,11 @@ from heo_core.models.potential import Potential
 from heo_core.params import (
     AUTO_BENCHMARKS,
     BENCHMARK_KINDS,
+    DFT_OFFEQ,
     NAME_PATTERN,
     BenchmarkParams,
     EnergyForcesParams,
     EquationOfStateParams,
-    EvaluationParams,
     ForgettingHoldoutParams,
     OffEquilibriumErrorsParams,
     PhysicsParams,
@@ -88,8 +88,8 @@ def store_auto_benchmarks() -> None:
 
     Before a model that they are to run for: so its event finds them, all together.
     """
-    for kind in AUTO_BENCHMARKS:
-        store_benchmark(EvaluationParams().get_benchmark(kind), None)
+    for params in AUTO_BENCHMARKS:
+        store_benchmark(params, None)
 
 
 def store_benchmark(
@@ -104,9 +104,10 @@ def store_benchmark(
     url = settings.resolve_database_url()
     reference_id = register_model(params.reference, settings) if isinstance(params, SubstitutionRelaxParams) else None
     label_set = params.label_set if isinstance(params, OffEquilibriumErrorsParams) else None
-    if isinstance(params, OffEquilibriumErrorsParams) and params.dataset is not None and label_set is None:
+    bundled = params.reference_set if isinstance(params, OffEquilibriumErrorsParams) else None
+    if isinstance(params, OffEquilibriumErrorsParams) and bundled is None and label_set is None:
         with session_scope(url) as session:
-            dataset = datasets.get_dataset(session, params.dataset)
+            dataset = datasets.get_dataset(session, str(params.dataset))
         # NAME means its newest version: what is stored says which that was.
         params, dataset_id = params.model_copy(update={"dataset": label(dataset)}), dataset.id
     if label_set is not None:
@@ -120,7 +121,7 @@ def store_benchmark(
     with session_scope(url) as session:
         is_bundled = name is None and of_dataset is None and label_set is None
         if name is None:
-            name = str(params.kind) if label_set is None else f"{params.kind}:labels:{label_set}"
+            name = bundled or (str(params.kind) if label_set is None else f"{params.kind}:labels:{label_set}")
             if of_dataset is not None:
                 # A number on another split is another benchmark, never a newer version of this one.
                 split = getattr(params, "split", "test")
@@ -135,7 +136,7 @@ def store_benchmark(
             dataset_id=of_dataset,
             reference_id=reference_id,
             is_of_files=bool(structures),
-            auto=is_bundled and params.kind in AUTO_BENCHMARKS,
+            auto=is_bundled and params in AUTO_BENCHMARKS,
         )
     if before is not None and benchmark.version > before.version and benchmark.auto:
         emit_benchmark_auto(benchmark.id, settings)
@@ -172,7 +173,9 @@ def add_own_benchmark(
 
 @task(name="find stored benchmark", task_run_name="find {reference}", cache_policy=NO_CACHE, **AGAIN)
 def find_benchmark(reference: str) -> int:
-    """Return the id of the benchmark that NAME or NAME@VERSION means."""
+    """Return the id of the benchmark that NAME or NAME@VERSION means; the bundled one by DFT is made if need be."""
+    if reference == DFT_OFFEQ.reference_set:
+        return store_benchmark(DFT_OFFEQ, None).id
     with session_scope(load_settings().resolve_database_url()) as session:
         found = find_version(session, Benchmark, reference)
         if found is None:
@@ -194,8 +197,8 @@ def _make_cases(params: BenchmarkParams, dataset_id: int | None, url: str) -> tu
             return load_reference_set("holdout"), None
         case EquationOfStateParams():
             return load_reference_set("equation-of-state"), None
-        case OffEquilibriumErrorsParams(dataset=None):
-            return load_reference_set("off-equilibrium"), None
+        case OffEquilibriumErrorsParams(reference_set=str(reference_set)):
+            return load_reference_set(reference_set), None
     if isinstance(params, StructureRelaxParams):
         raise InputError("relax takes structures of your own: 'heo relax'")
     if dataset_id is None:

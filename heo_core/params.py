@@ -52,9 +52,6 @@ DEFAULT_BENCHMARKS: tuple[BenchmarkKind, ...] = (
     "rattle-relax",
     "substitution-relax",
 )
-AUTO_BENCHMARKS: tuple[BenchmarkKind, ...] = ("off-equilibrium", "forgetting-holdout", "equation-of-state")
-"""Kinds whose bundled benchmark runs by itself for new models: the same cells for every model, and quickly done."""
-
 HUB_DATASET = "LeMaterial/LeMat-Bulk"
 SOURCES = ("sample", "hub")
 """What a source of structures can be beside a path."""
@@ -797,11 +794,19 @@ class OffEquilibriumErrorsParams(Params):
     kind: Literal["off-equilibrium"] = "off-equilibrium"
     dataset: str | None = Field(
         None,
-        description="NAME or NAME@VERSION of a dataset with labels of your own, or labels:NAME, a label set of 'heo "
-        "label'; empty: the bundled cells, labelled by SevenNet 7net-0, not DFT",
+        description="NAME or NAME@VERSION of a dataset with labels of your own, labels:NAME, a label set of 'heo "
+        "label', or bundled:dft-offeq, the bundled cells labelled by DFT (PBE+U, GPAW); empty: the bundled cells "
+        "labelled by SevenNet 7net-0, not DFT",
     )
     split: Split | Literal["off_equilibrium"] = Field("test", description="split of that dataset to evaluate on")
     dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
+
+    @property
+    def reference_set(self) -> str | None:
+        """Name of the bundled set that it is measured on; None for a dataset or a label set."""
+        if self.dataset is None:
+            return "off-equilibrium"
+        return "dft-offeq" if self.dataset == "bundled:dft-offeq" else None
 
     @property
     def label_set(self) -> str | None:
@@ -822,6 +827,15 @@ class EquationOfStateParams(Params):
 
     kind: Literal["equation-of-state"] = "equation-of-state"
     dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
+
+
+AUTO_BENCHMARKS = (
+    OffEquilibriumErrorsParams(),
+    DFT_OFFEQ := OffEquilibriumErrorsParams(dataset="bundled:dft-offeq"),
+    ForgettingHoldoutParams(),
+    EquationOfStateParams(),
+)
+"""Bundled benchmarks that run by themselves for new models: the same cells for every model, and quickly done."""
 
 
 class RattleRelaxParams(Params):

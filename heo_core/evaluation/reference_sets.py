@@ -1,7 +1,7 @@
 """The bundled reference sets: labelled cells on which every model is measured, whatever it was trained on.
 
-Their labels come from one named potential, so that errors of different models are over the same truth; README.md and
-card.json beside the files say which, how many, and how they were made.
+The labels of a set come from one named source, a potential or DFT, so that errors of different models are over the same
+truth; README.md and card.json beside the files say which, how many, and how they were made.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from heo_core.curation.rows import iter_structures
 from heo_core.errors import InputError
 from heo_core.records import BenchmarkCase, Structure
 
-REFERENCE_SETS = ("off-equilibrium", "holdout", "equation-of-state")
+REFERENCE_SETS = ("off-equilibrium", "holdout", "equation-of-state", "dft-offeq")
 _RECIPE = ("kind", "prototype", "material", "volume_factor")
 
 
