@@ -35,7 +35,7 @@ def _fewer_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     import flows.benchmarks
     from heo_core.evaluation.reference_sets import load_reference_set
 
-    n = {"off-equilibrium": 40, "holdout": 40, "equation-of-state": 9 * 8}
+    n = {"off-equilibrium": 40, "dft-offeq": 10, "holdout": 40, "equation-of-state": 9 * 8}
     monkeypatch.setattr(flows.benchmarks, "load_reference_set", lambda name: load_reference_set(name)[: n[name]])
 
 
@@ -120,15 +120,16 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
         query(
             database_url,
             "select model, value from evaluation_metric "
-            "where kind = 'off-equilibrium' and metric = 'forces_softening_slope'",
+            "where benchmark = 'off-equilibrium@1' and metric = 'forces_softening_slope'",
         )
     )
     assert slopes["scaled@1"] == pytest.approx(0.7 * slopes["heo-mini@1"], rel=1e-6)
     done = "select name, state from evaluation join benchmark on benchmark.id = benchmark_id"
     kinds = query(database_url, done)
-    assert len(kinds) == 12
+    assert len(kinds) == 14
     assert {name for name, _ in kinds} == {
         "off-equilibrium",
+        "dft-offeq",
         "forgetting-holdout",
         "equation-of-state",
         "energy-forces:small",
@@ -206,7 +207,7 @@ def test_a_model_without_parent_and_dataset_is_measured_and_never_marked(home: P
 
     model_id = register_model("heo-mini", load_settings())
     assess(model_id)
-    assert query(database_url, "select count(*) from evaluation where state = 'completed'") == [(3,)]
+    assert query(database_url, "select count(*) from evaluation where state = 'completed'") == [(4,)]
     assert get_warnings(database_url, model_id) == []
 
 
