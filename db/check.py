@@ -64,6 +64,7 @@ _CHECKS = {
         and not exists (select from benchmark_case where target_id = structure.id)
         and not exists (select from structure_label where structure_id = structure.id)
         and not exists (select from structure_label where labelled_id = structure.id)
+        and not exists (select from relaxed_label where structure_id = structure.id)
     """,
     "datasets have the members that they count": """
         select name || '@' || version from dataset

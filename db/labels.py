@@ -11,29 +11,49 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db import datasets, evaluations, models
-from db.schema import Benchmark, LabelSet, StructureLabel
+from db.schema import Benchmark, LabelSet, RelaxedLabel, StructureLabel
 from db.schema import Structure as StructureRow
 from db.structures import add_structures, to_record
 from db.versions import get_version, label
 from heo_core.errors import InputError
-from heo_core.labelling.label import Label, Wanted, apply_label
+from heo_core.labelling.label import Label, Origin, Wanted, apply_label
 from heo_core.params import LabelParams, hash_json
 from heo_core.records import Structure
 from heo_core.structures.perturb import remove_labels
 
 
-def open_label_set(session: Session, name: str, *, engine: str, functional: str, settings: dict[str, Any]) -> LabelSet:
-    """Return the set of this name, made if it is not there; InputError, with what differs, if its scale is another."""
+def open_label_set(
+    session: Session,
+    name: str,
+    *,
+    engine: str,
+    functional: str,
+    settings: dict[str, Any],
+    versions: dict[str, str] | None = None,
+) -> LabelSet:
+    """Return the set of this name, made if it is not there; InputError, with what differs, if its scale is another.
+
+    versions: of the programs that energies depend on; they must be those of the labels that the set has.
+    """
     scale = {"engine": engine, "functional": functional, "settings": settings, "settings_hash": hash_json(settings)}
     session.execute(insert(LabelSet).values(name=name, **scale).on_conflict_do_nothing(index_elements=["name"]))
     found = get_label_set(session, name)
     if (found.engine, found.settings_hash) != (engine, scale["settings_hash"]):
         differ = sorted(key for key in found.settings | settings if found.settings.get(key) != settings.get(key))
         what = f"engine {found.engine}, not {engine}" if found.engine != engine else f"other {', '.join(differ)}"
-        raise InputError(
-            f"label set {name!r} has {what}: energies of two scales are never mixed; choose another name for these"
-        )
+        raise _refuse(name, what)
+    for program, version in (versions or {}).items():
+        stored = StructureLabel.versions[program].astext
+        query = select(stored).where(StructureLabel.label_set_id == found.id, stored != version)
+        if (other := session.scalar(query.limit(1))) is not None:
+            raise _refuse(name, f"labels by {program} {other}, not {version}")
     return found
+
+
+def _refuse(name: str, what: str) -> InputError:
+    return InputError(
+        f"label set {name!r} has {what}: energies of two scales are never mixed; choose another name for these"
+    )
 
 
 def get_label_set(session: Session, name: str) -> LabelSet:
@@ -73,8 +93,6 @@ def add_label(
     bare: Structure,
     label: Label,
     *,
-    evaluation_id: int | None = None,
-    case_index: int | None = None,
     flow_run_id: str | None = None,
 ) -> None:
     """Store the label of a structure, in place of an earlier one; bare: the structure without labels."""
@@ -85,9 +103,8 @@ def add_label(
         "structure_id": ids[bare.content_hash],
         "labelled_id": None if labelled is None else ids[labelled.content_hash],
         "failure": label.failure,
-        "evaluation_id": evaluation_id,
-        "case_index": case_index,
         "moments_mub": None if label.moments_mub is None else label.moments_mub.tolist(),
+        "total_moment_mub": label.total_moment_mub,
         "magnetic_start": label.magnetic_start,
         "starts": {
             start["start"]: start["energy_ev"] if start["failure"] is None else start["failure"]
@@ -99,6 +116,22 @@ def add_label(
     }
     statement = insert(StructureLabel).values(values)
     session.execute(statement.on_conflict_do_update(index_elements=["label_set_id", "structure_id"], set_=values))
+
+
+def set_origins(session: Session, label_set_id: int, wanted: Sequence[Wanted]) -> None:
+    """Say which of these structures a model relaxed to, whether they are labelled already or not; the newest stands."""
+    relaxed = [(one.structure, one.origin) for one in wanted if one.origin is not None]
+    ids = add_structures(session, (structure for structure, _ in relaxed))
+    for structure, origin in relaxed:
+        key = {
+            "label_set_id": label_set_id,
+            "benchmark_id": origin.benchmark_id,
+            "case_index": origin.case_index,
+            "model_version_id": origin.model_version_id,
+        }
+        found = {"structure_id": ids[structure.content_hash], "converged": origin.converged}
+        statement = insert(RelaxedLabel).values(**key, **found)
+        session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=found))
 
 
 def iter_wanted(session: Session, params: LabelParams) -> Iterator[Wanted]:
@@ -126,7 +159,7 @@ def iter_wanted(session: Session, params: LabelParams) -> Iterator[Wanted]:
             start = remove_labels(cases[index].start)
             name = f"{start.immutable_id}/{label(model)}"
             final = replace(start, lattice=relaxation.lattice, positions=relaxation.positions, immutable_id=name)
-            yield Wanted(final, evaluation.id, index)
+            yield Wanted(final, Origin(benchmark.id, index, model.id, relaxation.converged))
 
 
 def load_labelled(session: Session, name: str) -> list[Structure]:
@@ -190,7 +223,7 @@ def summarise(session: Session, name: str) -> dict[str, Any]:
                 "formula": bare.formula_reduced,
                 "n_atoms": bare.n_atoms,
                 **labelled.get(row.labelled_id, {"energy_ev_per_atom": None, "fmax_ev_per_ang": None}),
-                "total_moment_mub": None if row.moments_mub is None else sum(row.moments_mub),
+                "total_moment_mub": row.total_moment_mub,
                 "wall_s": row.wall_s,
                 "failure": row.failure,
             }

@@ -7,7 +7,7 @@ sweep ─< sweep_trial ─ training_run
 benchmark ─< benchmark_case >─ structure
 evaluation = model_version × benchmark ─< prediction | relaxation | volume_curve | physics_check | metric | group_metric
 evaluation ─ relaxation_total                    comparison = evaluation × evaluation             report
-label_set ─< structure_label ─ structure
+label_set ─< structure_label ─ structure         relaxed_label = label_set × benchmark_case × model_version ─ structure
 stability_study ─< stability_oxide | stability_cell | stability_composition
 """
 
@@ -23,6 +23,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -859,17 +860,37 @@ class StructureLabel(Base):
         comment="the same with energy, forces and stress; null where failure says why",
     )
     failure: Mapped[str | None] = mapped_column(comment="why there are no labels")
-    evaluation_id: Mapped[int | None] = mapped_column(
-        ForeignKey(Evaluation.id, ondelete="SET NULL"), index=True, comment="evaluation that relaxed it, where one did"
+    moments_mub: Mapped[list[float] | None] = mapped_column(comment="magnetic moment near each atom, μB")
+    total_moment_mub: Mapped[float | None] = mapped_column(
+        comment="magnetic moment of the whole cell, μB; null where nobody said, and for labels of before it was kept"
     )
-    case_index: Mapped[int | None] = mapped_column(Integer, comment="relaxation.case_index in it")
-    moments_mub: Mapped[list[float] | None] = mapped_column(comment="magnetic moment of each atom, μB")
     magnetic_start: Mapped[str | None] = mapped_column(comment="order of the moments that led to the lowest energy")
     starts: Mapped[dict[str, Any]] = mapped_column(comment="energy (eV) or failure of each magnetic start")
     versions: Mapped[dict[str, Any]] = mapped_column(comment="of the programs that computed it")
     wall_s: Mapped[float | None] = mapped_column(comment="seconds; null for a run that was imported")
     flow_run_id: Mapped[str | None] = mapped_column(comment="Prefect flow run that did it")
     created_at: Mapped[datetime] = _created_at()
+
+
+class RelaxedLabel(Base):
+    """Which model relaxed which start to which structure of a label set; evaluations come and go, this stays."""
+
+    __tablename__ = "relaxed_label"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["benchmark_id", "case_index"], [BenchmarkCase.benchmark_id, BenchmarkCase.case_index], ondelete="CASCADE"
+        ),
+        {"comment": "structures that models relaxed to and that were given to a label set: the newest of each case"},
+    )
+
+    label_set_id: Mapped[int] = mapped_column(ForeignKey(LabelSet.id, ondelete="CASCADE"), primary_key=True)
+    benchmark_id: Mapped[int] = mapped_column(primary_key=True)
+    case_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    model_version_id: Mapped[int] = mapped_column(ForeignKey(ModelVersion.id, ondelete="CASCADE"), primary_key=True)
+    structure_id: Mapped[int] = mapped_column(
+        ForeignKey(Structure.id), index=True, comment="the geometry that it relaxed to, without labels"
+    )
+    converged: Mapped[bool] = mapped_column(comment="relaxation.converged")
 
 
 class Report(Base):

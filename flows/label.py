@@ -42,8 +42,14 @@ def label_remaining(params: LabelParams) -> int:
     engine = make_engine(params, settings)
     with session_scope(url) as session:
         label_set = labels.open_label_set(
-            session, params.name, engine=engine.name, functional=engine.functional, settings=engine.settings
+            session,
+            params.name,
+            engine=engine.name,
+            functional=engine.functional,
+            settings=engine.settings,
+            versions=engine.find_versions(),
         )
+        labels.set_origins(session, label_set.id, found)
         if params.retry_failed:
             labels.remove_failures(session, label_set.id, list(wanted))
 
@@ -55,15 +61,7 @@ def label_remaining(params: LabelParams) -> int:
         mine = [wanted[content_hash] for _, content_hash in pieces]
         for one, result in zip(mine, engine.label([one.structure for one in mine]), strict=True):
             with session_scope(url) as session:
-                labels.add_label(
-                    session,
-                    label_set,
-                    one.structure,
-                    result,
-                    evaluation_id=one.evaluation_id,
-                    case_index=one.case_index,
-                    flow_run_id=flow_run.get_id(),
-                )
+                labels.add_label(session, label_set, one.structure, result, flow_run_id=flow_run.get_id())
             if result.failure is not None:
                 logger.warning("%s: %s", one.structure.immutable_id, result.failure)
 

@@ -2,7 +2,7 @@ create view label_minimum as
 select
     label_set.name as label_set,
     benchmark.name || '@' || benchmark.version as benchmark,
-    structure_label.case_index,
+    relaxed_label.case_index,
     structure.formula_reduced,
     structure.n_atoms,
     model_version.name || '@' || model_version.version as model,
@@ -10,15 +10,18 @@ select
     (structure.energy_ev - min(structure.energy_ev) over of_case) / structure.n_atoms as above_lowest_ev_per_atom,
     count(*) over of_case as n_models,
     structure.fmax_ev_per_ang
-from structure_label
-join label_set on label_set.id = structure_label.label_set_id
+from relaxed_label
+join structure_label
+    on structure_label.label_set_id = relaxed_label.label_set_id
+    and structure_label.structure_id = relaxed_label.structure_id
 join structure on structure.id = structure_label.labelled_id
-join evaluation on evaluation.id = structure_label.evaluation_id
-join benchmark on benchmark.id = evaluation.benchmark_id
-join model_version on model_version.id = evaluation.model_version_id
-window of_case as (partition by label_set.id, benchmark.id, structure_label.case_index);
+join label_set on label_set.id = relaxed_label.label_set_id
+join benchmark on benchmark.id = relaxed_label.benchmark_id
+join model_version on model_version.id = relaxed_label.model_version_id
+where relaxed_label.converged
+window of_case as (partition by label_set.id, benchmark.id, relaxed_label.case_index);
 
-comment on view label_minimum is 'relaxed cells of several models from the same start, and their energies on the scale of one label set: which model found the lower minimum';
+comment on view label_minimum is 'relaxed cells of several models from the same start, and their energies on the scale of one label set: which model found the lower minimum; without relaxations and calculations that did not converge';
 comment on column label_minimum.label_set is 'name of the label set: one scale of energies';
 comment on column label_minimum.benchmark is 'NAME@VERSION of the benchmark that the models relaxed';
 comment on column label_minimum.case_index is 'benchmark_case.case_index';

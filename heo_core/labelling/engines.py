@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from heo_core.labelling.gpaw_engine import FUNCTIONAL, has_stress, label_with_gpaw
+from heo_core.labelling.gpaw_engine import FUNCTIONAL, find_gpaw_versions, has_stress, label_with_gpaw
 from heo_core.labelling.label import Label
 from heo_core.models.potential import Potential
 from heo_core.records import Structure
@@ -25,6 +25,10 @@ class Engine(Protocol):
     at_once: int
     functional: str
     settings: dict[str, Any]
+
+    def find_versions(self) -> dict[str, str]:
+        """Versions that energies depend on and settings do not name, as labels have them; none where nobody can say."""
+        ...
 
     def label(self, structures: Sequence[Structure]) -> Iterator[Label]:
         """One label a structure, in their order, each as soon as it is there; a failure is one of them."""
@@ -45,6 +49,10 @@ class GpawEngine:
     def __init__(self, settings: dict[str, Any], *, python: Path, logs: Path, limit_s: float | None) -> None:
         self.settings = settings
         self._python, self._logs, self._limit_s = python, logs, limit_s
+
+    def find_versions(self) -> dict[str, str]:
+        """GPAW's and its setups'; none from an environment without them, whose labels will fail with that reason."""
+        return find_gpaw_versions(self._python)
 
     def label(self, structures: Sequence[Structure]) -> Iterator[Label]:
         """One label a structure; InputError where GPAW cannot be started at all."""
@@ -73,6 +81,10 @@ class PotentialEngine:
         }
         self.functional = f"{potential.reference} (potential)"
         self._potential = potential
+
+    def find_versions(self) -> dict[str, str]:
+        """None: its settings name the model's file, or the package that holds it."""
+        return {}
 
     def label(self, structures: Sequence[Structure]) -> Iterator[Label]:
         """One label a structure; the seconds of all are shared out evenly."""

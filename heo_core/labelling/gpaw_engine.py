@@ -42,6 +42,16 @@ def has_stress(settings: dict[str, Any]) -> bool:
     return bool(settings["cutoff_ev"] >= 700)
 
 
+def find_gpaw_versions(python: Path) -> dict[str, str]:
+    """Versions of GPAW and its setups in an interpreter's environment, empty where it has none or cannot be started."""
+    code = "from importlib.metadata import version as v; print(v('gpaw'), v('gpaw-data'))"
+    try:
+        found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return dict(zip(("gpaw", "gpaw-data"), found.stdout.split(), strict=True))
+
+
 def label_with_gpaw(
     structure: Structure, settings: dict[str, Any], *, python: Path, log: Path, limit_s: float | None = None
 ) -> Label:

@@ -17,9 +17,9 @@ class Label:
     """Reference numbers of one structure, or why there are none: then energy, forces, stress and moments are None.
 
     forces_ev_per_ang: (n_atoms, 3). stress_ev_per_ang3: (3, 3), ASE's sign; None too where the settings give none that
-    can be trusted. moments_mub: (n_atoms,), of the state that was kept. starts: each magnetic start with its energy or
-    failure. versions: of what computed it. wall_s: seconds, None
-    where nobody measured them.
+    can be trusted. moments_mub: (n_atoms,), near each atom, of the state that was kept; total_moment_mub: of the whole
+    cell, which is not their sum. starts: each magnetic start with its energy or failure. versions: of what computed it.
+    wall_s: seconds, None where nobody measured them.
     """
 
     wall_s: float | None
@@ -28,6 +28,7 @@ class Label:
     forces_ev_per_ang: Array | None = None
     stress_ev_per_ang3: Array | None = None
     moments_mub: Array | None = None
+    total_moment_mub: float | None = None
     magnetic_start: str | None = None
     starts: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Label:
             wall_s=reply["wall_s"],
             failure=reply["failure"],
             energy_ev=reply.get("energy_ev"),
+            total_moment_mub=reply.get("total_moment_mub"),
             magnetic_start=reply.get("magnetic_start"),
             starts=tuple(reply.get("starts", ())),
             versions=reply.get("versions", {}),
@@ -51,13 +53,22 @@ class Label:
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Which model relaxed which case of a benchmark to a structure, and whether it was at rest then."""
+
+    benchmark_id: int
+    case_index: int
+    model_version_id: int
+    converged: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """A structure to label, without labels of its own; evaluation and case where a model relaxed it to this."""
+    """A structure to label, without labels of its own; origin where a model relaxed it to this."""
 
     structure: Structure
-    evaluation_id: int | None = None
-    case_index: int | None = None
+    origin: Origin | None = None
 
 
 def apply_label(structure: Structure, label: Label, functional: str) -> Structure:

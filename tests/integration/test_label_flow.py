@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import read, write
+from sqlalchemy import delete
 from typer.testing import CliRunner
 
 from db import datasets, evaluations, labels, models
 from db.check import check_rows
 from db.engine import session_scope
 from db.query import run_query
-from db.schema import Relaxation
+from db.schema import Evaluation, Relaxation
 from deploy.cli.main import app
 from heo_core.curation.labelled import read_labelled
 from heo_core.errors import InputError
-from heo_core.labelling.label import Label
+from heo_core.labelling.label import Label, Origin, Wanted
 from heo_core.params import (
     CurationParams,
     EvaluationParams,
@@ -120,17 +121,24 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
         label_set = labels.open_label_set(session, "dft", engine="gpaw", functional="pbe+u (gpaw)", settings={"u": 1})
         with pytest.raises(InputError, match="label set 'dft' has other u: energies of two scales are never mixed"):
             labels.open_label_set(session, "dft", engine="gpaw", functional="pbe+u (gpaw)", settings={"u": 2})
-        # Of three models one has no label, for its calculation failed: it is neither lower nor higher.
-        for name, energy in (("high", -10.0), ("low", -10.5), ("failed", None)):
+        # Two of four models are neither lower nor higher: one's calculation failed, one had not come to rest.
+        for name, energy in (("high", -10.0), ("low", -10.5), ("failed", None), ("restless", -11.0)):
             file = ModelFile("mace", name, name, name * 8)
             model, _ = models.register_published_model(session, file, name=name, size_bytes=1, energy_scale=None)
-            evaluation = evaluations.start_evaluation(
+            evaluations.start_evaluation(
                 session, model.id, benchmark.id, device="cpu", flow_run_id=None, replaces_id=None
             )
             final = replace(start, immutable_id=f"MgO/{name}@1")
             label = Label(1.0, None if energy else "not converged", energy, np.zeros((2, 3)) if energy else None)
-            labels.add_label(session, label_set, final, label, evaluation_id=evaluation.id, case_index=0)
-    rows = run_query(database_url, "select model, above_lowest_ev_per_atom, n_models from label_minimum order by 2")
+            origin = Origin(benchmark.id, 0, model.id, converged=name != "restless")
+            labels.set_origins(session, label_set.id, [Wanted(final, origin)])
+            labels.add_label(session, label_set, final, replace(label, versions={"gpaw": "26.7.0"}))
+        scale = {"engine": "gpaw", "functional": "pbe+u (gpaw)", "settings": {"u": 1}}
+        assert labels.open_label_set(session, "dft", **scale, versions={"gpaw": "26.7.0"}).id == label_set.id
+        with pytest.raises(InputError, match=r"has labels by gpaw 26.7.0, not 27.1.0: .* never mixed"):
+            labels.open_label_set(session, "dft", **scale, versions={"gpaw": "27.1.0"})
+    lowest = "select model, above_lowest_ev_per_atom, n_models from label_minimum order by 2"
+    rows = run_query(database_url, lowest)
     assert rows.to_dict("records") == [
         {"model": "low@1", "above_lowest_ev_per_atom": 0.0, "n_models": 2},
         {"model": "high@1", "above_lowest_ev_per_atom": 0.25, "n_models": 2},
@@ -142,12 +150,17 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
         session.add(Relaxation(evaluation_id=low.id, case_index=0, converged=True, **state, **course))
         evaluations.complete_evaluation(session, low.id, [], 1.0)
         (wanted,) = labels.iter_wanted(session, LabelParams(benchmark="relax", relaxed_by=("low",)))
-        assert (wanted.structure.immutable_id, wanted.evaluation_id, wanted.case_index) == ("MgO/low@1", low.id, 0)
+        assert wanted.structure.immutable_id == "MgO/low@1"
+        assert wanted.origin == Origin(benchmark.id, 0, low.model_version_id, converged=True)
         np.testing.assert_array_equal(wanted.structure.positions, ideal * 1.01)
         with pytest.raises(InputError, match="high@1 has no completed evaluation on relax@1"):
             list(labels.iter_wanted(session, LabelParams(benchmark="relax", relaxed_by=("high",))))
         broken = [check for check in check_rows(session) if "labels" in check.name and check.n_violations]
     assert not broken
+    # Labels outlast the evaluations, which may be run again.
+    with session_scope(database_url) as session:
+        session.execute(delete(Evaluation))
+    assert run_query(database_url, lowest).to_dict("records") == rows.to_dict("records")
 
 
 def test_inputs_for_vasp_are_written_for_cells_or_a_set_is_and_never_both(
