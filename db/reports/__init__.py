@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from db import datasets
 from db.reports.dataset import load_cells, load_dataset, load_structures
+from db.reports.minima import load_labelled_minima
 from db.reports.physics import load_physics_checks, load_physics_curves
 from db.reports.predictions import load_curve_points, load_predictions, load_volume_curves
 from db.reports.relaxations import MAX_OWN, count_own, find_own_jobs, load_relaxations, load_relaxed_cells
@@ -68,6 +69,7 @@ def load_report_data(session: Session, model_ids: Sequence[int], benchmarks: Seq
         predictions=make_frame("predictions", predictions),
         force_components=make_frame("force_components", components),
         relaxations=relaxations,
+        labelled_minima=make_frame("labelled_minima", load_labelled_minima(session, evaluations, labels)),
         relaxed_cells=make_frame("relaxed_cells", load_relaxed_cells(session, [*evaluations, *jobs], labels, drawn)),
         own_relaxations=own,
         n_own_relaxations=count_own(session, model_ids),

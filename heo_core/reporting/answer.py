@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from heo_core.reporting.cautions import Caution
 from heo_core.reporting.comparison import Change, Verdict, find_change, is_soft, list_slope_benchmarks
 from heo_core.reporting.data import ReportData
+from heo_core.reporting.minima import METRIC, MinimaComparison, compare_minima
 from heo_core.reporting.quantities import format_number, format_significant, get_quantity
 from heo_core.reporting.wording import count_cases, count_nouns, join_words, name_model
 
@@ -80,13 +81,16 @@ def compute_statements(data: ReportData) -> list[Statement]:
     """One statement for each benchmark, candidate and question, in the order of the page."""
     if data.baseline is None:
         return []
-    return [
-        _compute_statement(data, benchmark, kind, candidate, question)
-        for kind, questions in _QUESTIONS.items()
-        for benchmark in data.benchmarks_of_kind(kind)
-        for candidate in data.candidates
-        for question in questions
-    ]
+    statements = []
+    for kind, questions in _QUESTIONS.items():
+        for benchmark in data.benchmarks_of_kind(kind):
+            for candidate in data.candidates:
+                statements += [_compute_statement(data, benchmark, kind, candidate, question) for question in questions]
+                statements += [
+                    _tell_lower_minima(data, benchmark, kind, candidate, found)
+                    for found in compare_minima(data, benchmark, candidate)
+                ]
+    return statements
 
 
 def compute_headline(data: ReportData, statements: list[Statement], cautions: list[Caution]) -> str:
@@ -151,6 +155,42 @@ def _compute_statement(data: ReportData, benchmark: str, kind: str, candidate: s
         ci_low=change.low,
         ci_high=change.high,
     )
+
+
+def _tell_lower_minima(
+    data: ReportData, benchmark: str, kind: str, candidate: str, found: MinimaComparison
+) -> Statement:
+    """Tell which of two models found the lower minimum, on how many cells, in the eyes of labels."""
+    change = found.change
+    lead = (
+        f"By {found.judge}, {_lower_first(name_model(data, candidate))} found the lower minimum in {found.n_lower} of "
+        f"{count_nouns(change.n, 'start')}, the baseline in {found.n_higher}"
+    )
+    facts = f"paired difference {format_number(change.difference, change.decimals, signed=True)} {change.quantity.unit}"
+    if change.interval is None:
+        text = f"{lead} ({facts}), but no interval was computed, so this may be chance."
+    else:
+        low, high = (change.format_bound(bound) for bound in change.interval)
+        undecided = " The interval includes zero: the data do not decide." if change.verdict == "undecided" else ""
+        text = f"{lead} ({facts}, 95 % CI {low} to {high}).{undecided}"
+    return Statement(
+        benchmark=benchmark,
+        kind=kind,
+        candidate=candidate,
+        metric=METRIC,
+        title=get_quantity(METRIC).title,
+        verdict=change.verdict,
+        text=text,
+        unit=change.quantity.unit,
+        difference=change.difference,
+        ci_low=change.low,
+        ci_high=change.high,
+    )
+
+
+def _lower_first(name: str) -> str:
+    """Return a name as it stands inside a sentence: a label stays as it is."""
+    return name[0].lower() + name[1:] if name.startswith("The ") else name
 
 
 def _refuse_to_judge(

@@ -177,6 +177,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "energies_ev",
         "fmaxes_ev_per_ang",
     ),
+    "labelled_minima": (
+        "label",
+        "benchmark",
+        "label_set",
+        "engine",
+        "functional",
+        "case_index",
+        "origin",
+        "energy_ev_per_atom",
+    ),
     "relaxed_cells": ("benchmark", "case_index", "label", "lattice_ang", "positions_ang", "species"),
     "volume_curves": (
         "label",
@@ -235,6 +245,8 @@ class ReportData:
     force_components: a seeded subsample.
     sample_cells: structures of the dataset that are drawn; relaxed_cells: cases of relaxations that are drawn, before
     (label is None) and after under each model; both chosen by `heo_core.reporting.scenes`.
+    labelled_minima: energies by label sets of what models relaxed to rest; origin: the cell or structure that a case is
+    a rattled copy of. They are on the scale of their label set: only differences within one mean something.
     own_relaxations: as relaxations, of structures of a user's own, whose benchmarks stand in no other frame;
     n_own_relaxations: how many of them are stored, of which these may be the first.
     physics_curves: x is the volume per atom in Å³ for kind "volume-curve", the distance in Å for kind "repulsion".
@@ -263,6 +275,7 @@ class ReportData:
     predictions: pd.DataFrame = field(default_factory=lambda: make_frame("predictions"))
     force_components: pd.DataFrame = field(default_factory=lambda: make_frame("force_components"))
     relaxations: pd.DataFrame = field(default_factory=lambda: make_frame("relaxations"))
+    labelled_minima: pd.DataFrame = field(default_factory=lambda: make_frame("labelled_minima"))
     relaxed_cells: pd.DataFrame = field(default_factory=lambda: make_frame("relaxed_cells"))
     own_relaxations: pd.DataFrame = field(default_factory=lambda: make_frame("own_relaxations"))
     n_own_relaxations: int = 0

@@ -194,6 +194,9 @@ QUANTITIES: dict[str, Quantity] = {
         None,
         "the model's own energy; two models' own energies are not comparable",
     ),
+    "labelled_energy_mean_ev_per_atom": _energy(
+        "Relaxed energy by labels", "mean energy of the relaxed cells by a label set, of DFT or of a third model"
+    ),
     "reference_energy_mean_ev_per_atom": Quantity(
         "Energy under the reference",
         "eV/atom",

@@ -19,6 +19,7 @@ from db import datasets, evaluations, labels, models
 from db.check import check_rows
 from db.engine import session_scope
 from db.query import run_query
+from db.reports.minima import load_labelled_minima
 from db.schema import Evaluation, Relaxation
 from deploy.cli.main import app
 from heo_core.curation.labelled import read_labelled
@@ -30,7 +31,7 @@ from heo_core.params import (
     LabelParams,
     OffEquilibriumErrorsParams,
     RuleParams,
-    StructureRelaxParams,
+    SubstitutionRelaxParams,
 )
 from heo_core.records import BenchmarkCase, ModelFile, Structure
 
@@ -114,9 +115,9 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
     lattice, ideal = np.eye(3) * 4.2, np.array([[0.0, 0, 0], [2.1, 2.1, 2.1]])
     start = Structure(lattice, ideal, ("Mg", "O"), "MgO", "generated")
     with session_scope(database_url) as session:
-        case = BenchmarkCase(start, None, {})
+        case = BenchmarkCase(start, None, {"cell": 7})
         benchmark = evaluations.add_benchmark(
-            session, StructureRelaxParams(), [case], name="relax", dataset_id=None, reference_id=None
+            session, SubstitutionRelaxParams(), [case], name="relax", dataset_id=None, reference_id=None
         )
         label_set = labels.open_label_set(session, "dft", engine="gpaw", functional="pbe+u (gpaw)", settings={"u": 1})
         with pytest.raises(InputError, match="label set 'dft' has other u: energies of two scales are never mixed"):
@@ -155,6 +156,12 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
         np.testing.assert_array_equal(wanted.structure.positions, ideal * 1.01)
         with pytest.raises(InputError, match="high@1 has no completed evaluation on relax@1"):
             list(labels.iter_wanted(session, LabelParams(benchmark="relax", relaxed_by=("high",))))
+        names = {models.get_registered_model(session, name).id: name for name in ("high", "low", "restless")}
+        minima = load_labelled_minima(session, [(low, benchmark)], names)
+        assert {row["label"]: (row["energy_ev_per_atom"], row["origin"]) for row in minima} == {
+            "high": (-5.0, "7"),
+            "low": (-5.25, "7"),
+        }
         broken = [check for check in check_rows(session) if "labels" in check.name and check.n_violations]
     assert not broken
     # Labels outlast the evaluations, which may be run again.
