@@ -181,6 +181,8 @@ def pack_labels(folder: Path, out: Path) -> None:
     labelled = [row for row in done if row["label"]["failure"] is None]
     if not labelled:
         sys.exit(f"{folder} has no labelled cell yet")
+    if any(row["settings"] != labelled[0]["settings"] for row in labelled):
+        sys.exit(f"{folder} has labels of several settings: they do not belong together")
     versions = {json.dumps(row["label"]["versions"], sort_keys=True) for row in labelled}
     about = {
         "settings": labelled[0]["settings"],

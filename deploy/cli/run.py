@@ -245,7 +245,8 @@ def evaluate(
         typer.Option(
             "--benchmark",
             help="energy-forces, off-equilibrium, rattle-relax, substitution-relax, physics, forgetting-holdout, "
-            "equation-of-state, or NAME or NAME@VERSION of one that is stored ('heo benchmark list'). May be repeated.",
+            "equation-of-state, dft-offeq (cells labelled by DFT), or NAME or NAME@VERSION of one that is stored ('heo "
+            "benchmark list'). May be repeated.",
             show_default="the first four",
         ),
     ] = None,
