@@ -19,21 +19,26 @@ from db import datasets, evaluations, labels, models
 from db.check import check_rows
 from db.engine import session_scope
 from db.query import run_query
+from db.reports import load_report_data
 from db.reports.minima import load_labelled_minima
 from db.schema import Evaluation, Relaxation
 from deploy.cli.main import app
+from flows.settings import load_settings
 from heo_core.curation.labelled import read_labelled
 from heo_core.errors import InputError
 from heo_core.labelling.label import Label, Origin, Wanted
+from heo_core.models import resolve_model
 from heo_core.params import (
     CurationParams,
     EvaluationParams,
     LabelParams,
     OffEquilibriumErrorsParams,
+    RelaxParams,
     RuleParams,
     SubstitutionRelaxParams,
 )
 from heo_core.records import BenchmarkCase, ModelFile, Structure
+from heo_core.reporting.answer import compute_statements
 
 REAL_RUN = Path(ase.__file__).parent / "test" / "testdata" / "vasp" / "vasprun_dfpt.xml"
 
@@ -168,6 +173,39 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
     with session_scope(database_url) as session:
         session.execute(delete(Evaluation))
     assert run_query(database_url, lowest).to_dict("records") == rows.to_dict("records")
+
+
+def test_a_report_says_whose_relaxed_cell_is_lower_by_a_label_set(
+    home: Path, tmp_path: Path, database_url: str
+) -> None:
+    from flows.evaluate import evaluate
+    from flows.label import label_structures
+    from flows.registry import register_model
+
+    twin = tmp_path / "twin.model"
+    shutil.copy(resolve_model("heo-mini").path, twin)
+    register_model(f"file:{twin}", load_settings(), name="twin")
+    cells = SubstitutionRelaxParams(
+        composition="Mg0.5Ca0.5O",
+        supercell=(1, 1, 1),
+        n_cells=1,
+        reference="heo-mini",
+        relax=RelaxParams(fmax=0.5, dtype="float64"),
+    )
+    evaluation = EvaluationParams(
+        models=("heo-mini", "twin"), benchmarks=("substitution-relax",), substitution_relax=cells
+    )
+    evaluate(evaluation)
+    wanted = LabelParams(
+        name="judge", engine="heo-mini", benchmark="substitution-relax", relaxed_by=("heo-mini", "twin")
+    )
+    assert label_structures(wanted)["n_labelled"] == 2
+    with session_scope(database_url) as session:
+        ids = [models.get_registered_model(session, name).id for name in ("heo-mini", "twin")]
+        told = [statement.text for statement in compute_statements(load_report_data(session, ids))]
+    assert told[-1].startswith(
+        "By heo-mini (no DFT, label set judge), twin@1 found the lower minimum in 0 of 1 start, the baseline in 0 ("
+    )
 
 
 def test_inputs_for_vasp_are_written_for_cells_or_a_set_is_and_never_both(
