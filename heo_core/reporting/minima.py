@@ -50,7 +50,7 @@ def compare_minima(data: ReportData, benchmark: str, candidate: str) -> Iterator
         metric = mean_metric(METRIC, "eV/atom", difference.tolist(), origins, np.random.default_rng(_SEED))
         quantity = get_difference_quantity(METRIC)
         value, low, high = (
-            None if number is None else number * quantity.factor
+            None if number is None else round(number * quantity.factor, 3) + 0.0  # no noise of the last digits
             for number in (metric.value, metric.ci_low, metric.ci_high)
         )
         judge = f"DFT ({_CODES[engine]}" if engine in _CODES else f"{functional.removesuffix(' (potential)')} (no DFT"
