@@ -263,7 +263,7 @@ def test_a_finetuning_makes_one_model_that_is_assessed(
     kinds = query(
         database_url, "select kind, count(*) from evaluation join benchmark b on b.id = benchmark_id group by 1"
     )
-    assert dict(kinds) == {"energy-forces": 6, "off-equilibrium": 2, "forgetting-holdout": 2, "equation-of-state": 2}
+    assert dict(kinds) == {"energy-forces": 6, "off-equilibrium": 4, "forgetting-holdout": 2, "equation-of-state": 2}
     assert query(database_url, "select distinct state from evaluation") == [("completed",)]
 
 
