@@ -211,8 +211,17 @@ def list_remaining(session: Session, evaluation_id: int, among: Sequence[int] | 
     return list(session.scalars(query if among is None else query.where(CaseRow.case_index.in_(among))))
 
 
-def set_device(session: Session, evaluation_id: int, device: str) -> None:
+_AND = " and "
+
+
+def load_devices(session: Session, evaluation_id: int) -> set[str]:
+    """Load what an evaluation was computed on so far."""
+    return set(filter(None, (get_evaluation(session, evaluation_id).device or "").split(_AND)))
+
+
+def set_devices(session: Session, evaluation_id: int, devices: Iterable[str]) -> None:
     """Store what an evaluation was computed on."""
+    device = _AND.join(sorted(devices))
     session.execute(update(Evaluation).where(Evaluation.id == evaluation_id).values(device=device))
 
 
@@ -225,7 +234,7 @@ def start_evaluation(
     flow_run_id: str | None,
     replaces_id: int | None = None,
 ) -> Evaluation:
-    """Store an evaluation as running; rows that an earlier try left are kept.
+    """Store an evaluation as running; rows that an earlier try left are kept, and what they were computed on.
 
     replaces_id: a completed evaluation of the same pair; the new one stands beside it, and takes its place in
     `complete_evaluation`.
@@ -233,13 +242,12 @@ def start_evaluation(
     again = {
         "state": "running",
         "failure": None,
-        "device": device,
         "flow_run_id": flow_run_id,
         "started_at": datetime.now(UTC),
         "finished_at": None,
     }
     pair = {"model_version_id": model_version_id, "benchmark_id": benchmark_id}
-    statement = upsert(Evaluation).values(**pair, replaces_id=replaces_id, **again)
+    statement = upsert(Evaluation).values(**pair, replaces_id=replaces_id, device=device, **again)
     if replaces_id is None:
         statement = statement.on_conflict_do_update(
             index_elements=list(pair), index_where=Evaluation.replaces_id.is_(None), set_=again

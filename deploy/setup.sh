@@ -33,7 +33,8 @@ install_sevennet() {
     "$VENV/bin/python" >"$VENV/requirements.txt" -c '
 import tomllib
 with open("pyproject.toml", "rb") as file:
-    wanted = tomllib.load(file)["project"]["dependencies"]
+    project = tomllib.load(file)["project"]
+wanted = project["dependencies"] + project["optional-dependencies"]["scale"]
 print("sevenn", *(line for line in wanted if not line.startswith("mace-torch")), sep="\n")'
     awk -F== 'NR == FNR { own[$1]; print; next } !($1 in own)' "$OWN_CONSTRAINTS" constraints.txt >"$VENV/constraints.txt"
     "$VENV/bin/python" -m pip install --disable-pip-version-check --constraint "$VENV/constraints.txt" \
@@ -56,8 +57,18 @@ apt-get install --no-install-recommends gcc libc6-dev libxc-dev libfftw3-dev lib
     exit 1
 }
 
+key_of() { # what an environment is made for; its own constraints are the argument
+    { pwd -P; cat pyproject.toml constraints.txt "$@"; } | cksum
+}
+
+other=.venv-sevennet # which has heo's requirements too
+if [ $# = 0 ] && [ -e $other/.heo-installed ] &&
+    [ "$(cat $other/.heo-installed)" != "$(key_of constraints-sevennet.txt)" ]; then
+    echo "==> $other was made for other requirements than heo has now: run 'make setup-sevennet'" >&2
+fi
+
 # shellcheck disable=SC2086  # no file in place of an empty word
-key=$({ pwd -P; cat pyproject.toml constraints.txt $OWN_CONSTRAINTS; } | cksum)
+key=$(key_of $OWN_CONSTRAINTS)
 if [ ! -e "$UNFINISHED" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$key" ] && "$VENV/bin/python" -c '' 2>/dev/null; then
     exit 0
 fi

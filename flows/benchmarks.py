@@ -53,6 +53,7 @@ from heo_core.params import (
     OffEquilibriumErrorsParams,
     PhysicsParams,
     RattleRelaxParams,
+    ScaleParams,
     StructureRelaxParams,
     SubstitutionRelaxParams,
     parse_benchmark,
@@ -296,7 +297,9 @@ def _evaluate_elsewhere(model_version_id: int, benchmark_id: int, url: str, *, f
             )
         return None
     if found is None or found.state != "completed" or force:
-        hand_over(model.family, label(model), [benchmark_id], force=force)
+        workers = find_workers()
+        scale = ScaleParams() if workers is None else workers.scale
+        hand_over(model.family, label(model), [benchmark_id], force=force, scale=scale)
         with session_scope(url) as session:
             found = evaluations.find_evaluation(session, model_version_id, benchmark_id)
     if found is None:
@@ -347,22 +350,31 @@ def _evaluate_remaining(evaluation_id: int, benchmark: Benchmark, potential: Pot
     url = settings.resolve_database_url()
     with session_scope(url) as session:
         remaining = evaluations.list_remaining(session, evaluation_id)
-    done = benchmark.n_cases - len(remaining)
+        done = benchmark.n_cases - len(remaining)
+        devices = evaluations.load_devices(session, evaluation_id) if done else set()  # of earlier tries
     progress = ProgressReporter("evaluation-progress", f"{benchmark.name}: structures evaluated", benchmark.n_cases)
     workers = find_workers()
-    if workers is None or not remaining:
+    if not remaining:
+        return
+    if workers is None:
+        _note_device(evaluation_id, potential.device, devices, url)
         for n_done, note in evaluate_cases(evaluation_id, remaining, potential, settings):
             done += n_done
             progress.update(done, note)
         return
     shards = workers.split(remaining)
-    devices = set()
     for shard, device in workers.run(evaluate_shard, [{"evaluation_id": evaluation_id, "indices": s} for s in shards]):
         done += len(shard["indices"])
-        devices.add(device)
+        _note_device(evaluation_id, device, devices, url)
         progress.update(done, f"in shards of {len(shards[0])}")
-    with session_scope(url) as session:
-        evaluations.set_device(session, evaluation_id, " and ".join(sorted(devices)))
+
+
+def _note_device(evaluation_id: int, device: str, devices: set[str], url: str) -> None:
+    """Store a device beside those that an evaluation was computed on before, where it is another."""
+    if device not in devices:
+        devices.add(device)
+        with session_scope(url) as session:
+            evaluations.set_devices(session, evaluation_id, devices)
 
 
 def _summarise_predictions(

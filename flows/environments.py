@@ -16,18 +16,26 @@ from prefect.runtime import flow_run
 
 from flows.deployment_runs import POLL_S, Deployment, Sight, get_log
 from heo_core.errors import EvaluationError, ModelError
-from heo_core.params import hash_json
+from heo_core.params import ScaleParams, hash_json
 
 FLOW = "evaluate-here"
 MAX_RUNS = 3
 """Runs for one question, where each dies."""
 
 
-def hand_over(family: str, model: str, benchmark_ids: Sequence[int] = (), *, force: bool = False) -> None:
+def hand_over(
+    family: str,
+    model: str,
+    benchmark_ids: Sequence[int] = (),
+    *,
+    force: bool = False,
+    scale: ScaleParams = ScaleParams(),
+) -> None:
     """Have a model registered, and evaluated on benchmarks, by a worker of its family's environment.
 
-    model: a published reference, or NAME@VERSION. ModelError, with what to do, where there is no such worker, and
-    within a run of one; EvaluationError, with the reason, where its run did not complete.
+    model: a published reference, or NAME@VERSION. scale: where the other run computes. ModelError, with what to do,
+    where there is no such worker, and within a run of one; EvaluationError, with the reason, where its run did not
+    complete.
     """
     if flow_run.get_flow_name() == FLOW:
         raise ModelError(f"this worker was to compute {model}, but {sys.prefix} cannot compute the family {family}")
@@ -38,7 +46,12 @@ def hand_over(family: str, model: str, benchmark_ids: Sequence[int] = (), *, for
             f"{model} is of the family {family}, which a worker of the pool {family} computes in an environment of its "
             f"own; pool {pool}: {problem}. Run 'make setup-{family}', then 'heo up'"
         )
-    parameters = {"model": model, "benchmarks": list(benchmark_ids), "force": force}
+    parameters = {
+        "model": model,
+        "benchmarks": list(benchmark_ids),
+        "force": force,
+        "scale": scale.model_dump(mode="json"),
+    }
     # The same flow, started again, joins the run that it started before.
     key = f"evaluate-{family}-{hash_json([flow_run.get_id() or str(uuid4()), parameters])[:32]}"
     sight = Sight("died")

@@ -38,13 +38,13 @@ class Workers:
 
     def __init__(self, runner: DaskTaskRunner, scale: ScaleParams) -> None:
         self._runner = runner
-        self._scale = scale
+        self.scale = scale
 
     def split(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
         """Cut what is to be done into shards, in the order given."""
-        size = self._scale.structures_per_shard
+        size = self.scale.structures_per_shard
         if size is None:
-            n_workers = self._scale.n_workers or max(1, len(self._runner.client.scheduler_info()["workers"]))
+            n_workers = self.scale.n_workers or max(1, len(self._runner.client.scheduler_info()["workers"]))
             share = -(-len(indices) // (_SHARDS_PER_WORKER * n_workers))
             size = max(1, min(share, _MAX_STRUCTURES_PER_SHARD))
         return [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]

@@ -28,6 +28,7 @@ class Pool:
 
     The pool itself has no limit, for more machines may serve it. venv: folder in the checkout of the environment that
     its worker runs in, where that is another than ours. needs: folder of one that its runs start processes in.
+    has_gpu: its runs compute on a GPU where there is one; where there are several, each has a worker.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Pool:
     description: str
     venv: str | None = None
     needs: str | None = None
+    has_gpu: bool = False
 
     @property
     def python(self) -> str:
@@ -59,6 +61,7 @@ POOLS = (
         1,
         None,
         "Training and evaluation: a worker runs one at a time, on its GPU where there is one, else on all cores.",
+        has_gpu=True,
     ),
     Pool(
         "sevennet",
@@ -66,6 +69,7 @@ POOLS = (
         None,
         "SevenNet models, in an environment of their own: 'make setup-sevennet' makes it, 'heo up' starts its worker.",
         ".venv-sevennet",
+        has_gpu=True,
     ),
     Pool(
         "dft",
@@ -119,10 +123,14 @@ def _on_this_machine() -> str:
 
 def list_workers(gpus: Sequence[str] | None) -> tuple[Worker, ...]:
     """Return the workers of a machine with these GPUs: one a pool, but one for each GPU where there are several."""
-    gpus = gpus or ()
-    others = tuple(Worker(pool) for pool in POOLS if pool is not GPU_POOL and pool.is_served)
-    pinned = tuple(Worker(GPU_POOL, gpu, len(gpus)) for gpu in gpus)
-    return (*others, *(pinned if len(pinned) > 1 else (Worker(GPU_POOL),)))
+    pools = [pool for pool in sorted(POOLS, key=lambda pool: pool is GPU_POOL) if pool.is_served]
+    return tuple(worker for pool in pools for worker in _list_of_pool(pool, gpus or ()))
+
+
+def _list_of_pool(pool: Pool, gpus: Sequence[str]) -> tuple[Worker, ...]:
+    if not pool.has_gpu or len(gpus) < 2:
+        return (Worker(pool),)
+    return tuple(Worker(pool, gpu, len(gpus)) for gpu in gpus)
 
 
 def find(worker: Worker, known: WorkerState) -> psutil.Process | None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
 import pytest
 
 from db import evaluations, models
 from db.engine import session_scope
+from deploy.services.bootstrap import prepare_server
+from deploy.services.prefect_api import PrefectApi
 from flows.benchmarks import _evaluate_elsewhere
 from flows.evaluate_here import evaluate_here
 from flows.registry import register_foundation_model, register_model
+from flows.runners import use_runner
 from flows.settings import Settings
-from heo_core.errors import InputError, ModelError
-from heo_core.params import EquationOfStateParams, PhysicsParams, SubstitutionRelaxParams
+from heo_core.errors import EvaluationError, InputError, ModelError
+from heo_core.params import EquationOfStateParams, PhysicsParams, ScaleParams, SubstitutionRelaxParams
 from heo_core.records import ModelFile
 
 REFERENCE = "sevennet:7net-0"
@@ -86,3 +93,28 @@ def test_a_comparison_under_a_reference_that_no_environment_has_beside_the_model
 def test_a_worker_in_the_wrong_environment_does_not_hand_on_what_was_handed_to_it(settings, model_id):
     with pytest.raises(ModelError, match=r"was to compute sevennet-7net-0@1, but .* cannot compute the family"):
         evaluate_here("sevennet-7net-0", [add_benchmark(settings, EquationOfStateParams())])
+
+
+def test_the_other_worker_is_told_where_to_compute_and_why_it_did_not_is_told_here(settings, model_id, prefect_api_url):
+    url, benchmark_id = settings.resolve_database_url(), add_benchmark(settings, EquationOfStateParams())
+    scale = ScaleParams(runner="dask", n_workers=2)
+    with PrefectApi(prefect_api_url) as api, ThreadPoolExecutor(1) as pool:
+        prepare_server(api)
+        flow_id = api.request("POST", "/flows/", {"name": "evaluate-here"})["id"]
+        body = {"name": "evaluate-sevennet", "flow_id": flow_id, "work_pool_name": "sevennet"}
+        deployment_id = api.request("POST", "/deployments/", body)["id"]
+        api.request("POST", "/work_pools/sevennet/workers/heartbeat", {"name": "as if"})
+        try:
+            with use_runner(scale, settings):
+                job = pool.submit(copy_context().run, _evaluate_elsewhere, model_id, benchmark_id, url, force=False)
+                while not job.done():
+                    for run in api.runs_in_flight(deployment_id={"any_": [deployment_id]}):
+                        api.set_state(run["id"], "FAILED", "no such GPU")
+                    time.sleep(0.2)
+                with pytest.raises(EvaluationError, match="for sevennet-7net-0@1 did not complete: no such GPU"):
+                    job.result()
+            sent = [run["parameters"] for run in api.flow_runs(deployment_id={"any_": [deployment_id]})]
+        finally:
+            api.request("DELETE", f"/deployments/{deployment_id}")
+    assert sent
+    assert all(one["scale"] == scale.model_dump() and one["benchmarks"] == [benchmark_id] for one in sent)

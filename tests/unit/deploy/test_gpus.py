@@ -37,6 +37,7 @@ def test_a_pool_of_another_environment_has_a_worker_where_that_is_installed_whol
     assert keys([]) == ["cpu", "sevennet", "gpu"]
     pythons = {worker.key: worker.pool.python for worker in list_workers([])}
     assert pythons == {"cpu": sys.executable, "gpu": sys.executable, "sevennet": str(venv / "bin" / "python")}
+    assert keys(["0", "3"]) == ["cpu", "sevennet-0", "sevennet-3", "gpu-0", "gpu-3"]
 
 
 def test_a_pool_whose_runs_need_another_environment_has_a_worker_of_ours_where_that_is_installed(checkout):
