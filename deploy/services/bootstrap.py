@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deploy.services.environment import log_file, prefect_environment, resolved_home, service_environment
+from deploy.services.flow_runs import RESTART_TAG
 from deploy.services.prefect_api import Json, PrefectApi
 from deploy.services.process import Say, end_strays, last_lines
 from deploy.services.workers import POOLS
@@ -94,7 +95,6 @@ CLAIM_RECOVERY: Json = {
     ],
 }
 
-RESTART_TAG = "auto-restart"
 RESTART_DELAY_S = 15  # a worker ends itself over a run that comes back before it has put its last process away
 CRASH_RESTART: Json = {
     "name": "heo: a crashed run is started again",

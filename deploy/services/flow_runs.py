@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from deploy.services.prefect_api import Json, PrefectApi
 from deploy.services.process import Say, marked_processes
 from deploy.services.state import WorkerState
 from deploy.services.workers import is_of_this_machine
+from flows.settings import TAG
 
 WORKER_LABEL = "prefect.worker.name"  # a worker gives it to a run after its claim, before the start of its process
+RESTART_TAG = "auto-restart"
+RESTART_LOOK_BACK = timedelta(days=1)
 SUBMIT_PATIENCE_S = 60.0  # between a worker's claim of a run and the start of its process
 
 
@@ -55,6 +58,22 @@ def crash_orphans(api: PrefectApi, home: Path, workers: Mapping[str, WorkerState
             crash(api, run, "The process of this run is gone: it was killed, or the machine was restarted.")
             crashed.append(str(run["id"]))
     return crashed
+
+
+def restart_crashed(api: PrefectApi, say: Say) -> None:
+    """Start the runs again that crashed in the last day and that no automation has started again.
+
+    A server that is just starting stores that a run has crashed, but its automations may not hear of it.
+    """
+    since = (datetime.now(UTC) - RESTART_LOOK_BACK).isoformat()
+    runs = api.flow_runs(
+        state={"type": {"any_": ["CRASHED"]}},
+        tags={"all_": [TAG, RESTART_TAG]},
+        expected_start_time={"after_": since},
+    )
+    for run in runs:
+        say(f"flow run {run['name']}: it crashed, and is started again")
+        api.set_state(run["id"], "SCHEDULED", "Its process died; it goes on where it stopped.", "AwaitingRetry")
 
 
 def crash(api: PrefectApi, run: Json, message: str) -> None:

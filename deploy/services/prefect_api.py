@@ -133,9 +133,9 @@ class PrefectApi:
         """Return the flow runs that have not ended."""
         return self.flow_runs(state={"type": {"any_": list(IN_FLIGHT)}}, **criteria)
 
-    def set_state(self, flow_run_id: str, kind: str, message: str) -> None:
-        """Force a flow run into a state."""
-        body = {"state": {"type": kind, "message": message}, "force": True}
+    def set_state(self, flow_run_id: str, kind: str, message: str, name: str | None = None) -> None:
+        """Force a flow run into a state; without a name it has the one that its kind has."""
+        body = {"state": {"type": kind, "message": message, "name": name}, "force": True}
         self.request("POST", f"/flow_runs/{flow_run_id}/set_state", body)
 
     def flow_name(self, flow_id: str) -> str:

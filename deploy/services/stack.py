@@ -87,6 +87,7 @@ def up(
             if with_workers:
                 for worker in workers.list_workers(state.gpus):
                     _wait_for_worker(settings, worker, state.worker(worker.key), api, say)
+            flow_runs.restart_crashed(api, say)
     return locate(settings)
 
 
@@ -142,6 +143,9 @@ def _start_databases(settings: Settings, state: ServicesState, say: Say) -> str:
         raise ServiceError(f"{PREFECT_DATABASE_VARIABLE} must be postgresql+asyncpg://user:password@host:port/name")
     if own and settings.database_url:
         return own
+    if own is None and postgres.find(settings, state.postgres) is None and prefect_server.stop(state.server):
+        # Once such a server answered, but its schedules and automations stood still, until it was started again.
+        say("Prefect server: its database was away, so it is started again")
     state.postgres = postgres.start(settings, state.postgres, say)
     save_state(resolved_home(settings), state)
     return own or str(state.postgres.prefect_url)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from deploy.services.bootstrap import CLAIM_RECOVERY, CRASH_RECOVERY, CRASH_RESTART, SWEEP_QUEUE, prepare_server
+from deploy.services.flow_runs import RESTART_TAG, restart_crashed
 from deploy.services.prefect_api import PrefectApi
+from flows.settings import TAG
 
 
 def add_deployment(api, flow_id, name, queue):
@@ -45,7 +48,7 @@ def test_runs_of_others_on_the_same_server_are_left_alone(automation):
     from prefect.server.events.schemas.automations import EventTrigger
     from prefect.server.events.schemas.events import RelatedResource, Resource
 
-    trigger = EventTrigger.model_validate(automation["trigger"])
+    trigger = EventTrigger.model_validate(deepcopy(automation["trigger"]))  # it changes what it is given
     run = Resource({"prefect.resource.id": "prefect.flow-run.1"})
 
     def covers(*tags):
@@ -55,3 +58,24 @@ def test_runs_of_others_on_the_same_server_are_left_alone(automation):
     assert covers("heo", "auto-restart", "gpu")
     assert not covers("auto-restart", "gpu")
     assert not covers()
+
+
+def test_a_crashed_run_of_which_no_automation_heard_is_started_again(services):
+    with PrefectApi(services.api_url) as api:
+        prepare_server(api)
+        flow_id = api.request("POST", "/flows/", {"name": "law-of-crashes"})["id"]
+        deployment_id = add_deployment(api, flow_id, "law-crash", "default")
+        ours, other = (
+            api.create_flow_run(deployment_id, idempotency_key=f"law-{tags}", tags=tags)["id"]
+            for tags in ([TAG, RESTART_TAG], [RESTART_TAG])
+        )
+        for run_id in (ours, other):
+            api.set_state(run_id, "CRASHED", "as if")
+        restart_crashed(api, print)
+        states = [api.flow_run(run_id)["state"] for run_id in (ours, other)]
+        assert [(state["type"], state["name"]) for state in states] == [
+            ("SCHEDULED", "AwaitingRetry"),
+            ("CRASHED", "Crashed"),
+        ]
+        for run_id in (ours, other):
+            api.set_state(run_id, "CANCELLED", "of a test")

@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from deploy.services import bootstrap
-from deploy.services.bootstrap import DEPLOYMENTS, RESTART_TAG
+from deploy.services.bootstrap import DEPLOYMENTS
+from deploy.services.flow_runs import RESTART_TAG
 from deploy.services.workers import POOLS
 from flows.settings import TAG
 
