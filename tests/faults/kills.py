@@ -121,23 +121,37 @@ def get_worker(stage: str) -> workers.Worker:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of kill, what of, at which stages, and how often in one run, which is started three times at most."""
+    """A kind of kill, and what of."""
 
     name: str
     strike: Callable[[Strike], str | None]
-    stages: tuple[str, ...] = STAGES
-    in_a_run: int = 2
 
 
-KINDS = (
+# A run is started three times at most, and each of these ends its process.
+ENDING = (
     Kind("flow process", kill_flow),
     Kind("worker TERM", terminate_worker),
-    Kind("worker KILL", kill_worker, in_a_run=4),
     Kind("worker and run", kill_worker_and_run),
-    Kind("trainer", kill_trainer, ("finetune",)),
+)
+OUTLIVED = (
+    Kind("worker KILL", kill_worker),
     Kind("Postgres", kill_postgres),
     Kind("Prefect server", kill_server),
 )
+TRAINER = Kind("trainer", kill_trainer)
+KINDS = (*ENDING, *OUTLIVED, TRAINER)
+
+
+def plan(number: int) -> tuple[str, list[Kind]]:
+    """Return the stage of a run, and what is killed under it, in no order yet.
+
+    Two kills end its process and two do not; two more are of the trainer where there is one. Any 45 runs in a row are
+    15 of each stage and have each kind thirty times.
+    """
+    turn = number // len(STAGES)
+    stage, left_out = STAGES[number % len(STAGES)], (number + turn) % len(ENDING)
+    kinds = [kind for group in (ENDING, OUTLIVED) for i, kind in enumerate(group) if i != left_out]
+    return stage, [*kinds, *([TRAINER] * 2 if stage == "finetune" else [])]
 
 
 def _find_known(workload: Workload, service: str) -> psutil.Process | None:

@@ -1,34 +1,39 @@
 """`make test-faults`: kill what can be killed, again and again, and compare the database with an undisturbed one.
 
-Runs of curate, finetune and evaluate on real services are killed at moments drawn from the seed. Each run is a line of
-kills.jsonl as soon as it is over, so that a suite that was broken off goes on. KILLS: how many of each kind (30).
-KINDS: some of the kinds and conditions, with commas between them. FAULTS_HOME: where the services are (.heo/faults).
+Runs of curate, finetune and evaluate on real services are killed at moments drawn from the seed. What became of each is
+in docs/reliability/*.csv as soon as it is over, so that a suite that was broken off goes on, and several suites, each
+with a home and a seed of its own, share the work.
+
+KILLS: how many of each kind (30). KINDS: some of the kinds and conditions, with commas between them. SEED: of the dice
+(7). FAULTS_HOME: where the services are (.heo/faults).
 """
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 from conditions import CONDITIONS, Condition
 from database_content import compare
-from kills import KINDS, Kind, Strike
+from kills import KINDS, Kind, Strike, plan
+from results import FOLDER, Kill, Trial, make_tables
 from workload import Workload
 
+from deploy.services.environment import resolved_home
 from deploy.services.prefect_api import FINAL
 from flows.settings import CHECKOUT
 
-SEED = 7
 LEFT_S = 180.0  # a process takes its time to end, a minute on a busy machine
 
 
@@ -39,7 +44,7 @@ def say(line: str) -> None:
 
 
 def run_kills(
-    workload: Workload, stage: str, kinds: Sequence[Kind], rng: np.random.Generator, *, latest: float = 0.6
+    workload: Workload, stage: str, kinds: Sequence[Kind], rng: np.random.Generator, *, latest: float
 ) -> dict[str, Any]:
     """Kill one after another within one run, and see what becomes of it.
 
@@ -47,20 +52,24 @@ def run_kills(
     """
     workload.reset(stage)
     run_id = workload.start(stage, f"kills-{time.time_ns()}")
-    strike, begin = Strike(workload, run_id, stage, rng), time.monotonic()
-    kills: list[list[Any]] = []
+    strike = Strike(workload, run_id, stage, rng)
+    kills: list[dict[str, Any]] = []
+    struck: list[float] = []
     for kind in kinds:
         workload.wait_for_process(run_id)
         moment_s = float(rng.uniform(0.0, latest * workload.seconds[stage]))
         if not _is_at_work(workload, run_id, moment_s):
             break
-        struck_at = time.monotonic()
-        if (told := kind.strike(strike)) is None:
-            break
-        begin = struck_at
-        kills.append([kind.name, told, round(moment_s, 1)])
-    facts = {"stage": stage, "kills": kills, "state": workload.wait_for_end(run_id)}
-    return facts | {"end_s": round(time.monotonic() - begin, 1)} | judge(workload, run_id, stage)
+        begin = time.monotonic()
+        if (told := kind.strike(strike)) is not None:
+            struck.append(begin)
+            kills.append({"kind": kind.name, "told": told, "moment_s": round(moment_s, 1)})
+    state, end = workload.wait_for_end(run_id), time.monotonic()
+    for kill, begin in zip(kills, struck, strict=True):
+        kill["end_s"] = round(end - begin, 1)
+    run = workload.look(run_id)
+    facts = {"stage": stage, "state": state, "starts": (run or {}).get("run_count", -1), "kills": kills}
+    return facts | judge(workload, run_id, stage)
 
 
 def run_under(workload: Workload, condition: Condition) -> dict[str, Any]:
@@ -76,9 +85,9 @@ def run_under(workload: Workload, condition: Condition) -> dict[str, Any]:
     workload.cancel_runs()
     violated = workload.check()
     again_id = workload.start(stage, f"after-{time.time_ns()}")
-    facts = {"stage": stage, "state_under": state, "told": told[:300], "violated_under": violated}
-    facts |= {"end_s": round(end_s, 1), "state": workload.wait_for_end(again_id)}
-    return facts | judge(workload, again_id, stage)
+    facts = {"condition": condition.name, "stage": stage, "state_under": state, "told": told[:300]}
+    facts |= {"violated_under": "; ".join(violated), "end_s": round(end_s, 1)}
+    return facts | {"state": workload.wait_for_end(again_id)} | judge(workload, again_id, stage)
 
 
 def _is_at_work(workload: Workload, run_id: str, seconds: float) -> bool:
@@ -97,107 +106,92 @@ def judge(workload: Workload, run_id: str, stage: str) -> dict[str, Any]:
     while (left := workload.find_flow(run_id)) is not None and time.monotonic() < deadline:
         time.sleep(0.2)
     difference = compare(workload.expected(stage), workload.read())
-    run = workload.look(run_id)
+    for what in (*difference.lost[:3], *difference.doubled[:3], *difference.changed[:4]):
+        say(f"    {what}")
     return {
-        "starts": run and run["run_count"],
         "lost": len(difference.lost),
         "doubled": len(difference.doubled),
         "changed": len(difference.changed),
-        "examples": [*difference.lost[:2], *difference.doubled[:2], *difference.changed[:4]],
-        "violated": workload.check(),
-        "left_behind": left is not None,
+        "violated": "; ".join(workload.check()),
+        "left_behind": int(left is not None),
     }
 
 
-def count_kills(rows: list[dict[str, Any]], kind: Kind) -> int:
-    """Count the kills of a kind."""
-    return sum(len(row["kills"]) for row in rows if row["kind"] == kind.name)
+class Suite:
+    """The kills and conditions that are still to come, in one home."""
 
+    def __init__(self, workload: Workload, n_kills: int, chosen: Collection[str], seed: int) -> None:
+        self.workload, self.n_kills, self.chosen, self.seed = workload, n_kills, chosen, seed
+        self.kills, self.conditions = FOLDER / "kills.csv", FOLDER / "conditions.csv"
+        self.is_fine = True
+        describe = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
+        self.commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
 
-def has_recovered(row: dict[str, Any]) -> bool:
-    """Whether a run came to its end by itself."""
-    return bool(row["state"] == "COMPLETED" and not row["left_behind"])
+    def run(self) -> None:
+        """Do what is left to do."""
+        for condition in CONDITIONS:
+            if condition.name not in self.chosen or condition.name in {
+                t.condition for t in Trial.read(self.conditions)
+            }:
+                continue
+            if lack := condition.cannot_be_put_on():
+                say(f"{condition.name}: not run, {lack}")
+                continue
+            trial = Trial(commit=self.commit, **run_under(self.workload, condition))
+            Trial.append(self.conditions, [trial])
+            self._tell(condition.name.replace(" ", "-"), trial, fine=trial.fine)
+        number = 0
+        while missing := self._list_missing():
+            if (self.seed, number) not in {kill.run for kill in Kill.read(self.kills)}:
+                self._run_kills(number, missing)
+            number += 1
 
+    def _list_missing(self) -> set[str]:
+        """List the kinds of kills of which there are not enough, all suites together."""
+        counts = Counter(kill.kind for kill in Kill.read(self.kills))
+        return {kind.name for kind in KINDS if kind.name in self.chosen and counts[kind.name] < self.n_kills}
 
-def is_fine(row: dict[str, Any]) -> bool:
-    """Whether it did, and the database is as it would be undisturbed."""
-    return has_recovered(row) and not (row["lost"] or row["doubled"] or row["changed"] or row["violated"])
+    def _run_kills(self, number: int, missing: Collection[str]) -> None:
+        stage, planned = plan(number)
+        rng = np.random.default_rng([self.seed, number])
+        kinds = [planned[i] for i in rng.permutation(len(planned)) if planned[i].name in missing]
+        if not kinds:
+            return
+        # They spread over the run; one that comes after its end kills nothing, so there may be more runs than planned.
+        facts = run_kills(self.workload, stage, kinds, rng, latest=1.2 / len(kinds))
+        kills = [
+            Kill(commit=self.commit, seed=self.seed, number=number, **facts, **kill) for kill in facts.pop("kills")
+        ]
+        Kill.append(self.kills, kills)
+        self._tell(f"run-{number}", *kills, fine=all(kill.fine for kill in kills))
 
-
-def make_table(rows: list[dict[str, Any]]) -> str:
-    """Make the tables of docs/reliability.md."""
-    lines = [
-        "| killed | kills | runs | ended by itself | s to its end, median | largest | rows lost | doubled | changed |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for kind in KINDS:
-        of_kind = [row for row in rows if row["kind"] == kind.name and row["kills"]]
-        if of_kind:
-            seconds = [row["end_s"] for row in of_kind]
-            cells = [kind.name, count_kills(rows, kind), len(of_kind), sum(map(has_recovered, of_kind))]
-            cells += [f"{median(seconds):.0f}", f"{max(seconds):.0f}", *sum_differences(of_kind)]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += [
-        "",
-        "| condition | run under it | after s | and says | run after it | rows lost | doubled | changed |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        if "state_under" in row:
-            cells = [row["kind"], row["state_under"].lower(), f"{row['end_s']:.0f}", row["told"].partition("\n")[0]]
-            cells += [row["state"].lower(), *sum_differences([row])]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    violated = [violation for row in rows for violation in row["violated"]]
-    lines.append(f"\n`heo db check`: {'; '.join(violated) or 'clean after every run'}.")
-    return "\n".join(lines)
-
-
-def sum_differences(rows: list[dict[str, Any]]) -> list[int]:
-    """Sum rows lost, doubled and changed."""
-    return [sum(row[what] for row in rows) for what in ("lost", "doubled", "changed")]
+    def _tell(self, name: str, *lines: Kill | Trial, fine: bool) -> None:
+        """Print what was found; keep the logs of what should not be."""
+        for line in lines:
+            say(f"{'ok ' if fine else 'BAD'} {line}")
+        if not fine:
+            self.is_fine = False
+            home = resolved_home(self.workload.settings)
+            shutil.copytree(home / "logs", home / "bad" / f"{name}-{time.time_ns()}")
 
 
 def main() -> int:
     """Run the suite; 1 if anything was lost, doubled, changed or stayed as it was."""
     home = Path(os.environ.get("FAULTS_HOME") or CHECKOUT / ".heo" / "faults").resolve()
-    n_kills = int(os.environ.get("KILLS") or 30)
     chosen = os.environ.get("KINDS", ",".join(one.name for one in (*KINDS, *CONDITIONS))).split(",")
     home.mkdir(parents=True, exist_ok=True)
-    journal = home / "kills.jsonl"
-    rows = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    done = {(row["kind"], row["number"]) for row in rows}
     workload = Workload(home)
+    suite = Suite(workload, int(os.environ.get("KILLS") or 30), chosen, int(os.environ.get("SEED") or 7))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-
-    def note(row: dict[str, Any]) -> None:
-        rows.append(row)
-        with journal.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        say(f"{'ok ' if is_fine(row) else 'BAD'} {json.dumps(row)}")
-
     try:
         workload.prepare()
         say(f"undisturbed, in seconds: {workload.seconds}")
-        # A moment that comes after the end of a run kills nothing, so there may be more runs than kills.
-        for number in range(2 * n_kills):
-            for kind in KINDS:
-                if kind.name not in chosen or (kind.name, number) in done or count_kills(rows, kind) >= n_kills:
-                    continue
-                rng = np.random.default_rng([SEED, KINDS.index(kind), number])
-                row = run_kills(workload, str(rng.choice(kind.stages)), [kind] * kind.in_a_run, rng)
-                note({"kind": kind.name, "number": number} | row)
-            for condition in CONDITIONS if number == 0 else ():
-                if condition.name not in chosen or (condition.name, number) in done:
-                    continue
-                if lack := condition.cannot_be_put_on():
-                    say(f"{condition.name}: not run, {lack}")
-                    continue
-                note({"kind": condition.name, "number": number} | run_under(workload, condition))
+        suite.run()
     finally:
         with suppress(Exception):
             workload.down()
-    say("\n" + make_table(rows))
-    return int(not all(map(is_fine, rows)))
+    say("\n" + make_tables(Kill.read(suite.kills), Trial.read(suite.conditions)))
+    return int(not suite.is_fine)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_whatever_is_killed_the_run_ends_and_the_database_is_that_of_an_undistur
     # The last ones may find that the run has ended.
     assert len(row["kills"]) >= 3, row
     assert (row["state"], row["left_behind"]) == ("COMPLETED", False), row
-    assert (row["lost"], row["doubled"], row["changed"], row["violated"]) == (0, 0, 0, []), row
+    assert (row["lost"], row["doubled"], row["changed"], row["violated"]) == (0, 0, 0, ""), row
 
 
 def test_a_row_that_is_missing_too_many_or_other_is_told(workload: Workload) -> None:

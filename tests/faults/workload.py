@@ -42,6 +42,7 @@ from heo_core.params import (
 STAGES = ("curate", "finetune", "evaluate")
 POOLS = {"curate": "cpu", "finetune": "gpu", "evaluate": "gpu"}
 PATIENCE_S = 900.0
+LOOK_S = 1.0
 RESTART_PATIENCE_S = 60.0  # a crashed run is started again by an automation, or stays as it is
 TRAINER = "heo_core.finetuning.trainer"
 
@@ -188,7 +189,7 @@ class Workload:
             run = self.look(run_id)
             if run is not None and is_so(run):
                 return run
-            time.sleep(0.5)
+            time.sleep(LOOK_S)
         raise TimeoutError(f"run {run_id} is {run and run['state_name']} after {PATIENCE_S:.0f} s")
 
     def wait_for_process(self, run_id: str) -> None:
@@ -198,7 +199,7 @@ class Workload:
             run = self.look(run_id)
             if run is not None and run["state_type"] in FINAL and run["state_type"] != "CRASHED":
                 return
-            time.sleep(0.5)
+            time.sleep(LOOK_S)
 
     def wait_for_end(self, run_id: str) -> str:
         """Wait until a run has ended for good; return its state, or what it hangs in."""
@@ -211,7 +212,7 @@ class Workload:
                 is_over = crashed_at is None or time.monotonic() - crashed_at > RESTART_PATIENCE_S
                 if last in FINAL and is_over:
                     return last
-            time.sleep(0.5)
+            time.sleep(LOOK_S)
         return f"{last} for {PATIENCE_S:.0f} s"
 
     def find_flow(self, run_id: str) -> psutil.Process | None:
