@@ -157,7 +157,7 @@ def test_an_evaluation_that_was_killed_goes_on_where_it_stopped(
     query(database_url, "delete from prediction where structure_id % 2 = 0")
     query(database_url, "delete from relaxation where case_index >= 2")
     query(database_url, "delete from metric")
-    query(database_url, "update evaluation set state = 'running', finished_at = null")
+    query(database_url, "update evaluation set state = 'running', finished_at = null, device = 'cuda'")
     kept = "select ctid, xmin from prediction order by structure_id"
     untouched = query(database_url, kept)
     evaluate(params)
@@ -169,7 +169,7 @@ def test_an_evaluation_that_was_killed_goes_on_where_it_stopped(
             for a, b in zip(old, new, strict=True):
                 assert a == b or np.allclose(a, b, atol=1e-8)
     assert set(untouched) <= set(query(database_url, kept))
-    assert query(database_url, "select distinct state from evaluation") == [("completed",)]
+    assert query(database_url, "select distinct state, device from evaluation") == [("completed", "cpu and cuda")]
 
 
 def test_stored_metrics_are_those_of_the_stored_rows(home: Path, small: CurationParams, database_url: str) -> None:
