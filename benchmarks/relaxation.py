@@ -286,7 +286,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=192, help="rows for heo-mini")
     parser.add_argument("--medium-rows", type=int, default=16, help="rows for the model of random weights")
     parser.add_argument("--cells", type=int, default=8, help="random cells to relax with heo-mini")
-    parser.add_argument("--medium-cells", type=int, default=2, help="random cells for the model of random weights; 0: none")
+    parser.add_argument(
+        "--medium-cells", type=int, default=2, help="random cells for the model of random weights; 0: none"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
     device = args.device
