@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flows.settings import TAG
 WORKER_LABEL = "prefect.worker.name"  # a worker gives it to a run after its claim, before the start of its process
 RESTART_TAG = "auto-restart"
 RESTART_LOOK_BACK = timedelta(days=1)
+RESTART_PATIENCE = timedelta(seconds=30)  # the automation for crashed runs takes half of it
 SUBMIT_PATIENCE_S = 60.0  # between a worker's claim of a run and the start of its process
 
 
@@ -60,20 +62,26 @@ def crash_orphans(api: PrefectApi, home: Path, workers: Mapping[str, WorkerState
     return crashed
 
 
-def restart_crashed(api: PrefectApi, say: Say) -> None:
+def restart_crashed(api: PrefectApi, say: Say, orphans: Collection[str] = ()) -> None:
     """Start the runs again that crashed in the last day and that no automation has started again.
 
-    A server that is just starting stores that a run has crashed, but its automations may not hear of it.
+    A server that is just starting stores that a run has crashed, but its automations may not hear of it. They are
+    given their time first, but for the orphans that `crash_orphans` has just found.
     """
-    since = (datetime.now(UTC) - RESTART_LOOK_BACK).isoformat()
     runs = api.flow_runs(
         state={"type": {"any_": ["CRASHED"]}},
         tags={"all_": [TAG, RESTART_TAG]},
-        expected_start_time={"after_": since},
+        end_time={"after_": (datetime.now(UTC) - RESTART_LOOK_BACK).isoformat()},
     )
-    for run in runs:
-        say(f"flow run {run['name']}: it crashed, and is started again")
-        api.set_state(run["id"], "SCHEDULED", "Its process died; it goes on where it stopped.", "AwaitingRetry")
+    for crashed in runs:
+        age = datetime.now(UTC) - datetime.fromisoformat(crashed["state"]["timestamp"])
+        if crashed["id"] not in orphans and age < RESTART_PATIENCE:
+            say(f"flow run {crashed['name']}: it has just crashed; waiting for its automation to start it again")
+            time.sleep((RESTART_PATIENCE - age).total_seconds())
+        run = api.flow_run(crashed["id"])  # again: an automation or a user may have been quicker
+        if run["state"]["id"] == crashed["state"]["id"]:
+            say(f"flow run {run['name']}: it crashed, and is started again")
+            api.set_state(run["id"], "SCHEDULED", "Its process died; it goes on where it stopped.", "AwaitingRetry")
 
 
 def crash(api: PrefectApi, run: Json, message: str) -> None:

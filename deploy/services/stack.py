@@ -80,14 +80,14 @@ def up(
         bootstrap.migrate(settings.database_url or str(state.postgres.url), say)  # while the server starts
         _wait_for_server(settings, state, prefect_database, say)
         with PrefectApi(str(state.server.api_url)) as api:
-            _start_work(settings, state, api, with_workers=with_workers, say=say)
+            orphans = _start_work(settings, state, api, with_workers=with_workers, say=say)
             if with_deployments:
                 state.definition = bootstrap.deploy_flows(settings, api, state.definition, say)
                 save_state(home, state)
             if with_workers:
                 for worker in workers.list_workers(state.gpus):
                     _wait_for_worker(settings, worker, state.worker(worker.key), api, say)
-            flow_runs.restart_crashed(api, say)
+            flow_runs.restart_crashed(api, say, orphans)
     return locate(settings)
 
 
@@ -158,18 +158,21 @@ def _wait_for_server(settings: Settings, state: ServicesState, database_url: str
         save_state(resolved_home(settings), state)
 
 
-def _start_work(settings: Settings, state: ServicesState, api: PrefectApi, *, with_workers: bool, say: Say) -> None:
-    """Make the pools, end the runs of workers that are gone, and start workers."""
+def _start_work(
+    settings: Settings, state: ServicesState, api: PrefectApi, *, with_workers: bool, say: Say
+) -> list[str]:
+    """Make the pools, end the runs of workers that are gone, and start workers; return those runs."""
     state.reports = report_server.start(settings, state.reports, say)
     save_state(resolved_home(settings), state)
     bootstrap.prepare_server(api)
     alive = workers.living(state)
-    flow_runs.crash_orphans(api, resolved_home(settings), alive, say)
+    orphans = flow_runs.crash_orphans(api, resolved_home(settings), alive, say)
     if with_workers:
         _end_unwanted_workers(resolved_home(settings), state, say)
         for worker in workers.list_workers(state.gpus):
             state.workers[worker.key] = workers.start(settings, worker, state.worker(worker.key), api.api_url, say)
             save_state(resolved_home(settings), state)
+    return orphans
 
 
 def _end_unwanted_workers(home: Path, state: ServicesState, say: Say) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from deploy.services import flow_runs
 from deploy.services.bootstrap import CLAIM_RECOVERY, CRASH_RECOVERY, CRASH_RESTART, SWEEP_QUEUE, prepare_server
 from deploy.services.flow_runs import RESTART_TAG, restart_crashed
 from deploy.services.prefect_api import PrefectApi
@@ -56,26 +58,59 @@ def test_runs_of_others_on_the_same_server_are_left_alone(automation):
         return trigger.covers_resources(run, [RelatedResource(tag) for tag in named])
 
     assert covers("heo", "auto-restart", "gpu")
+    assert covers("heo", "gpu") is (automation is not CRASH_RESTART)  # that one is asked for
     assert not covers("auto-restart", "gpu")
     assert not covers()
+
+
+@contextmanager
+def crashed_runs(api, *tags_of_each):
+    """Ids of runs with these tags, planned for three days ago, that have just crashed; cancelled at the end."""
+    flow_id = api.request("POST", "/flows/", {"name": "law-of-crashes"})["id"]
+    deployment_id = add_deployment(api, flow_id, "law-crash", "default")
+    planned = {"scheduled_time": (datetime.now(UTC) - timedelta(days=3)).isoformat()}
+    run_ids = []
+    try:
+        for tags in tags_of_each:
+            body = {"tags": tags, "state": {"type": "SCHEDULED", "state_details": planned}}
+            made = api.request("POST", f"/deployments/{deployment_id}/create_flow_run", body)
+            run_ids.append(made["id"])
+            api.set_state(made["id"], "CRASHED", "as if")
+        yield run_ids
+    finally:
+        for run_id in run_ids:
+            api.set_state(run_id, "CANCELLED", "of a test")
+
+
+def list_states(api, run_ids):
+    return [api.flow_run(run_id)["state"]["name"] for run_id in run_ids]
 
 
 def test_a_crashed_run_of_which_no_automation_heard_is_started_again(services):
     with PrefectApi(services.api_url) as api:
         prepare_server(api)
-        flow_id = api.request("POST", "/flows/", {"name": "law-of-crashes"})["id"]
-        deployment_id = add_deployment(api, flow_id, "law-crash", "default")
-        ours, other = (
-            api.create_flow_run(deployment_id, idempotency_key=f"law-{tags}", tags=tags)["id"]
-            for tags in ([TAG, RESTART_TAG], [RESTART_TAG])
-        )
-        for run_id in (ours, other):
-            api.set_state(run_id, "CRASHED", "as if")
+        with crashed_runs(api, [TAG, RESTART_TAG], [RESTART_TAG]) as (ours, other):
+            restart_crashed(api, print, orphans=[ours, other])
+            assert list_states(api, [ours, other]) == ["AwaitingRetry", "Crashed"]
+
+
+def test_a_run_that_has_just_crashed_is_left_to_its_automation_first(services, monkeypatch):
+    monkeypatch.setattr(flow_runs, "RESTART_PATIENCE", timedelta(seconds=1))
+    with PrefectApi(services.api_url) as api, crashed_runs(api, [TAG, RESTART_TAG]) as (run_id,):
+        crashed = datetime.fromisoformat(api.flow_run(run_id)["state"]["timestamp"])
         restart_crashed(api, print)
-        states = [api.flow_run(run_id)["state"] for run_id in (ours, other)]
-        assert [(state["type"], state["name"]) for state in states] == [
-            ("SCHEDULED", "AwaitingRetry"),
-            ("CRASHED", "Crashed"),
-        ]
-        for run_id in (ours, other):
-            api.set_state(run_id, "CANCELLED", "of a test")
+        restarted = api.flow_run(run_id)["state"]
+        assert restarted["name"] == "AwaitingRetry"
+        assert datetime.fromisoformat(restarted["timestamp"]) - crashed >= timedelta(seconds=1)
+
+
+def test_a_crashed_run_that_an_automation_starts_again_in_the_same_moment_has_one_process(services):
+    class Racing(PrefectApi):
+        def flow_runs(self, **criteria):
+            found = super().flow_runs(**criteria)
+            self.set_state(run_id, "RUNNING", "the automation was quicker")
+            return found
+
+    with Racing(services.api_url) as api, crashed_runs(api, [TAG, RESTART_TAG]) as (run_id,):
+        restart_crashed(api, print, orphans=[run_id])
+        assert list_states(api, [run_id]) == ["Running"]
