@@ -116,18 +116,21 @@ class Trial(Line):
 def make_tables(kills: Sequence[Kill], trials: Sequence[Trial]) -> str:
     """Make the tables, in Markdown."""
     last = list({kill.run: kill for kill in kills}.values())  # of each run
-    header = "killed, kills, in curate, finetune, evaluate, runs, ended by itself, s to its end: median, largest"
-    lines = _head([*header.split(", "), "rows lost", "doubled", "changed"])
+    header = "killed, kills, in curate, finetune, evaluate, runs, ended by itself, did not"
+    lines = _head([*header.split(", "), "s to its end: median", "largest", "rows lost", "doubled", "changed"])
     for kind in dict.fromkeys(kill.kind for kill in kills):
         of_kind = [kill for kill in kills if kill.kind == kind]
         runs = list({kill.run: kill for kill in of_kind}.values())
         stages = Counter(kill.stage for kill in of_kind)
-        seconds = [kill.end_s for kill in last if kill.kind == kind]
+        recovered = sum(kill.recovered for kill in runs)
+        # Of a run that did not end by itself it would be when the suite gave up.
+        seconds = [kill.end_s for kill in last if kill.kind == kind and kill.recovered]
         cells = [kind, len(of_kind), *(stages[stage] for stage in ("curate", "finetune", "evaluate")), len(runs)]
-        cells += [sum(kill.recovered for kill in runs)]
+        cells += [recovered, len(runs) - recovered]
         cells += [f"{of_them(seconds):.0f}" if seconds else "" for of_them in (median, max)]
         lines.append(_row([*cells, *_sum_differences(runs)]))
-    cells = ["all", len(kills), "", "", "", len(last), sum(kill.recovered for kill in last), "", ""]
+    recovered = sum(kill.recovered for kill in last)
+    cells = ["all", len(kills), "", "", "", len(last), recovered, len(last) - recovered, "", ""]
     lines.append(_row([*cells, *_sum_differences(last)]))
     if trials:
         header = "condition, run under it, after s, and says, run after it, rows lost, doubled, changed"

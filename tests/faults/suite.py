@@ -117,6 +117,17 @@ def judge(workload: Workload, run_id: str, stage: str) -> dict[str, Any]:
     }
 
 
+def find_commit(checkout: Path) -> str:
+    """Return the commit that is tested. SystemExit where files differ from it, but for what was found before."""
+
+    def ask(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True).stdout
+
+    if changed := ask("status", "--porcelain", "--", ".", ":(exclude)docs/reliability*"):
+        sys.exit(f"a line of docs/reliability names the commit that it was found at; commit these first:\n{changed}")
+    return ask("rev-parse", "--short", "HEAD").strip()
+
+
 class Suite:
     """The kills and conditions that are still to come, in one home."""
 
@@ -124,8 +135,7 @@ class Suite:
         self.workload, self.n_kills, self.chosen, self.seed = workload, n_kills, chosen, seed
         self.kills, self.conditions = FOLDER / "kills.csv", FOLDER / "conditions.csv"
         self.is_fine = True
-        describe = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
-        self.commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
+        self.commit = find_commit(CHECKOUT)
 
     def run(self) -> None:
         """Do what is left to do."""
