@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
+from db.reports.results import find_origin
 from db.reports.sources import Evaluations
 from db.schema import BenchmarkCase, LabelSet, RelaxedLabel, Structure, StructureLabel
 from db.versions import label
@@ -15,10 +16,7 @@ from db.versions import label
 def load_labelled_minima(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
     """Return the labelled energy of each case that a model relaxed to rest, by label set."""
     names = {benchmark.id: label(benchmark) for _, benchmark in evaluations}
-    recipe = BenchmarkCase.recipe
-    origin = func.coalesce(
-        recipe["content_hash"].astext, recipe["cell"].astext, cast(BenchmarkCase.case_index, Text)
-    ).label("origin")
+    origin = func.coalesce(find_origin(), cast(BenchmarkCase.case_index, Text)).label("origin")
     query = (
         select(RelaxedLabel, LabelSet, origin, Structure.energy_ev, Structure.n_atoms)
         .join(LabelSet, LabelSet.id == RelaxedLabel.label_set_id)

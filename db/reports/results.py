@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import ColumnElement, RowMapping, func, select
 from sqlalchemy.orm import Session
 
 from db.reports.sources import Evaluations
@@ -43,12 +43,16 @@ def load_benchmarks(session: Session, evaluations: Evaluations) -> list[dict[str
     ]
 
 
+def find_origin() -> ColumnElement[str]:
+    """Return from which structure or random cell a case starts, several rattled ones from one; NULL if from none."""
+    recipe = BenchmarkCase.recipe
+    return func.coalesce(recipe["content_hash"].astext, recipe["cell"].astext)
+
+
 def _count_structures(session: Session, benchmark_ids: Sequence[int]) -> dict[int, int]:
     """Return from how many structures or random cells the cases of each benchmark start, by its id."""
-    recipe = BenchmarkCase.recipe
-    origin = func.coalesce(recipe["content_hash"].astext, recipe["cell"].astext)
     query = (
-        select(BenchmarkCase.benchmark_id, func.count(origin.distinct()))
+        select(BenchmarkCase.benchmark_id, func.count(find_origin().distinct()))
         .where(BenchmarkCase.benchmark_id.in_(benchmark_ids))
         .group_by(BenchmarkCase.benchmark_id)
     )
