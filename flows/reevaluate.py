@@ -113,7 +113,9 @@ def notify(report_id: int, model_ids: list[int], benchmark_ids: list[int]) -> No
         benchmarks = {label(evaluations.get_benchmark(session, i)) for i in benchmark_ids}
         page = reports.get_report(session, report_id).uri
     verdicts = {"better": "beats", "caution": "beats, with a caveat,", "worse": "falls behind"}
-    decided = [s for s in compute_statements(data) if s.verdict in verdicts and s.benchmark in benchmarks]
+    decided = [
+        s for s in compute_statements(data) if s.is_counted and s.verdict in verdicts and s.benchmark in benchmarks
+    ]
     if not decided:
         return
     ways = " and ".join(dict.fromkeys(verdicts[s.verdict] for s in decided))

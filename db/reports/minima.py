@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.reports.results import find_origin
 from db.reports.sources import Evaluations
-from db.schema import BenchmarkCase, LabelSet, RelaxedLabel, Structure, StructureLabel
+from db.schema import BenchmarkCase, LabelSet, ModelVersion, RelaxedLabel, Structure, StructureLabel
 from db.versions import label
 
 
@@ -18,8 +18,9 @@ def load_labelled_minima(session: Session, evaluations: Evaluations, labels: dic
     names = {benchmark.id: label(benchmark) for _, benchmark in evaluations}
     origin = func.coalesce(find_origin(), cast(BenchmarkCase.case_index, Text)).label("origin")
     query = (
-        select(RelaxedLabel, LabelSet, origin, Structure.energy_ev, Structure.n_atoms)
+        select(RelaxedLabel, LabelSet, ModelVersion, StructureLabel.total_moment_mub, origin, Structure)
         .join(LabelSet, LabelSet.id == RelaxedLabel.label_set_id)
+        .join(ModelVersion, ModelVersion.id == RelaxedLabel.model_version_id)
         .join(
             StructureLabel,
             (StructureLabel.label_set_id == RelaxedLabel.label_set_id)
@@ -36,15 +37,25 @@ def load_labelled_minima(session: Session, evaluations: Evaluations, labels: dic
     )
     return [
         {
-            "label": labels[relaxed.model_version_id],
+            "label": labels[model.id],
             "benchmark": names[relaxed.benchmark_id],
             "label_set": label_set.name,
             "engine": label_set.engine,
             "functional": label_set.functional,
             "case_index": relaxed.case_index,
             "origin": start,
-            "energy_ev_per_atom": energy_ev / n_atoms,
+            "energy_ev_per_atom": labelled.energy_ev / labelled.n_atoms,
+            "total_moment_mub": total_moment_mub,
+            "judged_by_itself": _is_judge(label_set, model),
         }
-        for relaxed, label_set, start, energy_ev, n_atoms in session.execute(query)
-        if energy_ev is not None
+        for relaxed, label_set, model, total_moment_mub, start, labelled in session.execute(query)
+        if labelled.energy_ev is not None
     ]
+
+
+def _is_judge(label_set: LabelSet, model: ModelVersion) -> bool:
+    """Whether labels are by this model: by the same file, or the same weights of a package."""
+    if label_set.engine != "potential":
+        return False
+    sha256, reference = (label_set.settings.get(key) for key in ("sha256", "model"))
+    return bool(sha256 == model.sha256 if sha256 else reference == model.reference)

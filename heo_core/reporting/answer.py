@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from heo_core.evaluation.metrics import MIN_GROUPS
 from heo_core.reporting.cautions import Caution
-from heo_core.reporting.comparison import Change, Verdict, find_change, is_soft, list_slope_benchmarks
+from heo_core.reporting.comparison import (
+    Change,
+    Verdict,
+    find_change,
+    is_soft,
+    list_judged_benchmarks,
+    list_slope_benchmarks,
+)
 from heo_core.reporting.data import ReportData
 from heo_core.reporting.minima import METRIC, MinimaComparison, compare_minima
 from heo_core.reporting.quantities import format_number, format_significant, get_quantity
@@ -18,7 +26,7 @@ class Statement:
     """Whether the candidate is better than the baseline by one metric on one benchmark.
 
     text is a whole sentence or two. difference and its interval are in `unit`, as people see them; None where there
-    is no number.
+    is no number. is_counted: whether it counts in the headline and in notifications; a surrogate's word does not.
     """
 
     benchmark: str
@@ -32,6 +40,7 @@ class Statement:
     difference: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
+    is_counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ _OUTCOMES: tuple[tuple[Verdict, str], ...] = (
 
 
 def _summarise(data: ReportData, candidate: str, statements: list[Statement]) -> str:
-    counts = Counter(statement.verdict for statement in statements)
+    counts = Counter(statement.verdict for statement in statements if statement.is_counted)
     asked, undecided = counts.total() - counts["missing"], counts["undecided"]
     if not asked:
         return ""
@@ -161,14 +170,22 @@ def _tell_lower_minima(
     data: ReportData, benchmark: str, kind: str, candidate: str, found: MinimaComparison
 ) -> Statement:
     """Tell which of two models found the lower minimum, on how many cells, in the eyes of labels."""
-    change = found.change
+    change, title = found.change, get_quantity(METRIC).title
+    if found.party is not None:
+        text = (
+            f"By {found.judge}, it is not decided whose minima are lower: the judge is "
+            f"{_lower_first(name_model(data, found.party))} itself, and favours its own."
+        )
+        return Statement(benchmark, kind, candidate, METRIC, title, "undecided", text, is_counted=False)
     lead = (
         f"By {found.judge}, {_lower_first(name_model(data, candidate))} found the lower minimum in {found.n_lower} of "
         f"{count_nouns(change.n, 'start')}, the baseline in {found.n_higher}"
     )
     facts = f"paired difference {format_number(change.difference, change.decimals, signed=True)} {change.quantity.unit}"
+    if found.n_other_state:
+        facts += f"; in {found.n_other_state} the two cells are in different magnetic states"
     if change.interval is None:
-        text = f"{lead} ({facts}), but no interval was computed, so this may be chance."
+        text = f"{lead} ({facts}); fewer than {MIN_GROUPS} different cells give no interval, so this may be chance."
     else:
         low, high = (change.format_bound(bound) for bound in change.interval)
         undecided = " The interval includes zero: the data do not decide." if change.verdict == "undecided" else ""
@@ -178,13 +195,14 @@ def _tell_lower_minima(
         kind=kind,
         candidate=candidate,
         metric=METRIC,
-        title=get_quantity(METRIC).title,
+        title=title,
         verdict=change.verdict,
         text=text,
         unit=change.quantity.unit,
         difference=change.difference,
         ci_low=change.low,
         ci_high=change.high,
+        is_counted=found.is_dft,
     )
 
 
@@ -255,6 +273,6 @@ def _find_force_trap(data: ReportData, benchmark: str, candidate: str) -> str:
     own = data.find_metric(candidate, benchmark, "forces_rmse_ev_per_ang")
     if zero is not None and own is not None and zero < own:
         reasons.append(f"predicting zero force everywhere would score {format_significant(zero * 1000)} meV/Å")
-    if any(is_soft(data, name, candidate) for name in data.benchmarks_of_kind("off-equilibrium") or [benchmark]):
+    if any(is_soft(data, name, candidate) for name in list_judged_benchmarks(data, "off-equilibrium") or [benchmark]):
         reasons.append("the model is soft (see the warnings), and a softer model scores well on relaxed structures")
     return f"But {join_words(reasons)}: a lower error alone does not make it the better potential." if reasons else ""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from heo_core.evaluation.assessment import SOFT_SLOPE, describe
-from heo_core.reporting.comparison import Verdict, find_change, find_outcomes, is_soft
+from heo_core.reporting.comparison import Verdict, find_change, find_outcomes, is_soft, list_judged_benchmarks
 from heo_core.reporting.data import ReportData, as_text, is_true
 from heo_core.reporting.quantities import format_significant
 from heo_core.reporting.wording import count_cases, count_nouns, format_percent, join_words, name_model
@@ -106,7 +106,7 @@ def list_warnings(value: Any) -> list[str]:
 def _find_softening(data: ReportData) -> Iterator[Caution]:
     yield from _find_soft_off_equilibrium(data)
     # Cells off equilibrium decide; on relaxed end points the slope says little.
-    decided, relaxed = bool(data.benchmarks_of_kind("off-equilibrium")), _has_mostly_end_points(data)
+    decided, relaxed = bool(list_judged_benchmarks(data, "off-equilibrium")), _has_mostly_end_points(data)
     doubt = ""
     if relaxed:
         doubt = " Most of these structures are relaxed end points, where the slope is unreliable: "
@@ -139,7 +139,7 @@ def _find_soft_off_equilibrium(data: ReportData) -> Iterator[Caution]:
         for outcome in find_outcomes(data, candidate)
         if outcome.check.rule == "slope" and outcome.is_beyond
     }
-    for benchmark in data.benchmarks_of_kind("off-equilibrium"):
+    for benchmark in list_judged_benchmarks(data, "off-equilibrium"):
         slopes = {
             label: slope
             for label in _labels(data)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
 
 from heo_core.evaluation.assessment import CHECKS, SOFT_SLOPE, SOFTER_BY, Outcome, judge
+from heo_core.params import DFT_OFFEQ
 from heo_core.records import Metric
 from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.quantities import Quantity, choose_decimals, format_number, get_difference_quantity
@@ -99,16 +100,21 @@ def _find_level(data: ReportData, label: str, benchmark: str, metric: str, n: in
 
 
 def find_outcomes(data: ReportData, candidate: str) -> list[Outcome]:
-    """Every check of softening and forgetting of a candidate against the baseline, those without numbers too."""
+    """Every check of softening and forgetting of a candidate against the baseline, those without numbers too.
+
+    The subject of a check names a benchmark that is not the bundled one of its kind.
+    """
     return [
         judge(
-            check,
+            check
+            if benchmark.partition("@")[0] == check.kind
+            else replace(check, subject=f"{check.subject}, {benchmark}"),
             _find_metric(data.metrics, benchmark, check.metric, label=str(data.baseline)),
             _find_metric(data.metrics, benchmark, check.metric, label=candidate),
             _find_metric(data.comparisons, benchmark, check.metric, candidate=candidate, baseline=str(data.baseline)),
         )
         for check in CHECKS
-        for benchmark in data.benchmarks_of_kind(check.kind)
+        for benchmark in list_judged_benchmarks(data, check.kind)
     ]
 
 
@@ -123,9 +129,20 @@ def _find_metric(rows: pd.DataFrame, benchmark: str, name: str, **names: str) ->
     return Metric(name, value, str(row["unit"]), int(as_number(row["n"]) or 0), low, high)
 
 
+def list_judged_benchmarks(data: ReportData, kind: str) -> list[str]:
+    """Return the benchmarks of a kind that limits are for: not the bundled cells by DFT, which are too few."""
+    params = dict(zip(data.benchmarks["benchmark"].astype(str), data.benchmarks["params"], strict=True))
+
+    def is_by_dft(benchmark: str) -> bool:
+        found = params.get(benchmark)
+        return isinstance(found, dict) and found.get("dataset") == DFT_OFFEQ.dataset
+
+    return [benchmark for benchmark in data.benchmarks_of_kind(kind) if not is_by_dft(benchmark)]
+
+
 def list_slope_benchmarks(data: ReportData) -> list[str]:
     """Return the benchmarks whose softening slope decides: off equilibrium where there is one, else the test split."""
-    return data.benchmarks_of_kind("off-equilibrium") or data.benchmarks_of_kind("energy-forces")
+    return list_judged_benchmarks(data, "off-equilibrium") or data.benchmarks_of_kind("energy-forces")
 
 
 def is_soft(data: ReportData, benchmark: str, label: str) -> bool:

@@ -186,6 +186,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "case_index",
         "origin",
         "energy_ev_per_atom",
+        "total_moment_mub",
+        "judged_by_itself",
     ),
     "relaxed_cells": ("benchmark", "case_index", "label", "lattice_ang", "positions_ang", "species"),
     "volume_curves": (
@@ -247,6 +249,7 @@ class ReportData:
     (label is None) and after under each model; both chosen by `heo_core.reporting.scenes`.
     labelled_minima: energies by label sets of what models relaxed to rest; origin: the cell or structure that a case is
     a rattled copy of. They are on the scale of their label set: only differences within one mean something.
+    judged_by_itself: whether the labels are by the very model that relaxed it.
     own_relaxations: as relaxations, of structures of a user's own, whose benchmarks stand in no other frame;
     n_own_relaxations: how many of them are stored, of which these may be the first.
     physics_curves: x is the volume per atom in Å³ for kind "volume-curve", the distance in Å for kind "repulsion".

@@ -9,11 +9,11 @@ from typing import Any
 from heo_core.evaluation.assessment import Outcome, describe_limit
 from heo_core.reporting import figures
 from heo_core.reporting.blocks import Block, Cell, Column, Heading, Missing, Panel, Panels, Row, Section, Table
-from heo_core.reporting.comparison import find_outcomes
+from heo_core.reporting.comparison import find_outcomes, list_judged_benchmarks
 from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.palette import ModelStyle
 from heo_core.reporting.quantities import choose_decimals, format_number, format_significant
-from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_kind, make_key
+from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark, describe_kind, make_key
 from heo_core.reporting.sections.cells import NONE, make_significant_cell
 from heo_core.reporting.sections.energy_forces import make_force_panels
 from heo_core.reporting.sections.group_errors import make_group_blocks
@@ -30,21 +30,17 @@ def build_softening(data: ReportData, styles: Mapping[str, ModelStyle]) -> Secti
         "was forgotten. Limits are on the change from the baseline."
     )
     blocks: list[Block] = []
-    missing = [kind for kind in _ASSESSED_KINDS if not data.benchmarks_of_kind(kind)]
+    missing = [kind for kind in _ASSESSED_KINDS if not list_judged_benchmarks(data, kind)]
     if data.candidates and len(missing) < len(_ASSESSED_KINDS):
         blocks.append(_make_check_table(data, styles))
     if missing:
         words = " and ".join(KIND_TITLES[kind].lower() for kind in missing)
         command = " ".join(["heo evaluate", *(f"--benchmark {kind}" for kind in missing)])
         blocks.append(Missing(f"Not measured: {words}.", command))
-    parity = [
-        panel
-        for benchmark in data.benchmarks_of_kind("off-equilibrium")
-        for panel in make_force_panels(data, styles, benchmark)
-    ]
-    if parity:
-        blocks += [Heading(KIND_TITLES["off-equilibrium"], describe_kind(data, "off-equilibrium")), Panels(parity)]
     for benchmark in data.benchmarks_of_kind("off-equilibrium"):
+        parity = make_force_panels(data, styles, benchmark)
+        if parity:
+            blocks += [Heading(KIND_TITLES["off-equilibrium"], describe_benchmark(data, benchmark)), Panels(parity)]
         blocks += make_group_blocks(data, styles, benchmark)
     if len(data.curve_points):
         blocks.append(Heading(KIND_TITLES["equation-of-state"], describe_kind(data, "equation-of-state")))

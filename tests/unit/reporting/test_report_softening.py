@@ -12,12 +12,13 @@ from synthetic_report import BASELINE, CANDIDATE, make_softened_report, make_syn
 from heo_core.evaluation.assessment import CHECKS
 from heo_core.reporting.answer import compute_headline, compute_statements
 from heo_core.reporting.cautions import compute_cautions, list_marks
-from heo_core.reporting.comparison import find_outcomes
+from heo_core.reporting.comparison import find_outcomes, list_judged_benchmarks
 from heo_core.reporting.data import make_frame
 from heo_core.reporting.figures import plot_volume_curve, rank_materials
 from heo_core.reporting.page import render_page
 from heo_core.reporting.palette import assign_styles
 from heo_core.reporting.sections import build_sections
+from heo_core.reporting.summary import compute_answer
 
 OFF, HOLDOUT, CURVES = "off-equilibrium@1", "forgetting-holdout@1", "equation-of-state@1"
 KINDS = {OFF: "off-equilibrium", HOLDOUT: "forgetting-holdout", CURVES: "equation-of-state"}
@@ -142,6 +143,50 @@ def test_a_limit_that_is_passed_but_not_decided_is_not_called_within(numbers, ve
     section = next(s for s in build_sections(data) if s.key == "softening")
     table = next(block for block in section.blocks if getattr(block, "key", "") == "softening-checks")
     assert [row.cells[-1].text for row in table.rows] == [verdict]
+
+
+def test_cells_by_dft_are_told_of_and_judge_nobody():
+    fine = {key: (before, before, -0.01, 0.01) for key, (before, *_) in NUMBERS.items()}
+    data, name = make_assessed_report(fine), "dft-offeq@1"
+
+    def add(frame, rows):
+        return pd.concat([getattr(data, frame), make_frame(frame, rows)])
+
+    by_dft = {"benchmark": name, "kind": "off-equilibrium", "n": 32, "unit": "1", "name": "forces_softening_slope"}
+    data = replace(
+        data,
+        benchmarks=add("benchmarks", [{**by_dft, "n_cases": 32, "params": {"dataset": "bundled:dft-offeq"}}]),
+        metrics=add(
+            "metrics", [{**by_dft, "label": BASELINE, "value": 0.95}, {**by_dft, "label": CANDIDATE, "value": 0.6}]
+        ),
+        comparisons=add(
+            "comparisons",
+            [{**by_dft, "baseline": BASELINE, "candidate": CANDIDATE, "value": -0.35, "ci_low": -0.4, "ci_high": -0.3}],
+        ),
+    )
+    assert data.benchmarks_of_kind("off-equilibrium") == [OFF, name]
+    assert list_judged_benchmarks(data, "off-equilibrium") == [OFF]
+    assert [outcome.is_beyond for outcome in find_outcomes(data, CANDIDATE)] == [False] * len(CHECKS)
+    assert not find(data, "softer") + find(data, "soft")
+    told = [line for line in compute_answer(data) if line.startswith(f"{name}: ")]
+    assert any("softening slope (1 is right) is 0.35 further from 1" in line for line in told)
+    # Without the cells that limits are for, nothing off equilibrium is judged, and the report says so.
+    alone = replace(data, benchmarks=data.benchmarks[data.benchmarks["benchmark"] != OFF])
+    alone = replace(alone, metrics=alone.metrics[alone.metrics["benchmark"] != OFF])
+    assert {outcome.check.kind for outcome in find_outcomes(alone, CANDIDATE)} == {
+        "forgetting-holdout",
+        "equation-of-state",
+    }
+    section = next(section for section in build_sections(alone) if section.key == "softening")
+    assert any(getattr(block, "text", "") == "Not measured: off equilibrium." for block in section.blocks)
+
+
+def test_a_check_on_cells_of_ones_own_names_them():
+    data = make_assessed_report()
+    extra = data.benchmarks[data.benchmarks["benchmark"] == OFF].assign(benchmark="mine@2")
+    data = replace(data, benchmarks=pd.concat([data.benchmarks, extra]))
+    subjects = [outcome.check.subject for outcome in find_outcomes(data, CANDIDATE)][:2]
+    assert subjects == ["softening slope off equilibrium", "softening slope off equilibrium, mine@2"]
 
 
 def test_the_same_fault_is_told_once_although_it_is_stored_with_the_model_too():
