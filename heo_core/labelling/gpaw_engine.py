@@ -42,14 +42,24 @@ def has_stress(settings: dict[str, Any]) -> bool:
     return bool(settings["cutoff_ev"] >= 700)
 
 
-def find_gpaw_versions(python: Path) -> dict[str, str]:
-    """Versions of GPAW and its setups in an interpreter's environment, empty where it has none or cannot be started."""
+def find_gpaw_versions(python: Path, *, limit_s: float = 120) -> dict[str, str]:
+    """Versions of GPAW and its setups in an interpreter's environment, empty where it has none or cannot be started.
+
+    limit_s: seconds that it may take. InputError where it does not end in them, or says something else.
+    """
     code = "from importlib.metadata import version as v; print(v('gpaw'), v('gpaw-data'))"
     try:
-        found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
+        found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True, timeout=limit_s)
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return dict(zip(("gpaw", "gpaw-data"), found.stdout.split(), strict=True))
+    except subprocess.TimeoutExpired as exc:
+        raise InputError(f"{python} did not say in {limit_s:g} s which GPAW it has; run 'make setup-dft'") from exc
+    versions = found.stdout.split()
+    if len(versions) != 2:
+        raise InputError(
+            f"{python} said {found.stdout.strip()!r}, not the two versions of GPAW and its setups; run 'make setup-dft'"
+        )
+    return dict(zip(("gpaw", "gpaw-data"), versions, strict=True))
 
 
 def label_with_gpaw(

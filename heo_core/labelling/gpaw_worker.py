@@ -62,7 +62,7 @@ def label(request: dict[str, Any]) -> dict[str, Any]:
         try:
             energy = float(atoms.get_potential_energy(force_consistent=False))
         except KohnShamConvergenceError as exc:
-            starts.append({"start": name, "energy_ev": None, "failure": f"not converged: {exc}"})
+            starts.append({"start": name, "energy_ev": None, "failure": f"not converged: {exc}".rstrip(": ")})
             continue
         starts.append({"start": name, "energy_ev": energy, "failure": None})
         if best is None or energy < best[0]:

@@ -13,7 +13,7 @@ import pytest
 from flows.settings import Settings
 from heo_core.errors import InputError
 from heo_core.labelling.engines import GpawEngine
-from heo_core.labelling.gpaw_engine import WORKER, label_with_gpaw, make_settings
+from heo_core.labelling.gpaw_engine import WORKER, find_gpaw_versions, label_with_gpaw, make_settings
 from heo_core.params import HUBBARD_U_EV, START_MOMENTS_MUB, GpawParams, hash_json
 from heo_core.records import Structure
 
@@ -53,6 +53,19 @@ def test_an_interpreter_without_gpaw_is_a_failure_that_says_so(tmp_path):
     assert label.failure == "ModuleNotFoundError: No module named 'gpaw'"
     assert label.energy_ev is None
     assert label.forces_ev_per_ang is None
+
+
+@pytest.mark.parametrize(
+    ("script", "limit_s", "said"),
+    [
+        ("echo hello", 60, "said 'hello', not the two versions"),
+        ("exec sleep 60", 0.2, "did not say in 0.2 s which GPAW"),
+    ],
+)
+def test_an_interpreter_that_does_not_say_its_versions_is_an_error(tmp_path, script, limit_s, said):
+    python = make_executable(tmp_path / "python", script)
+    with pytest.raises(InputError, match=f"{python} {said}"):
+        find_gpaw_versions(python, limit_s=limit_s)
 
 
 def test_a_crash_is_a_failure_with_the_last_words(tmp_path):
