@@ -214,15 +214,15 @@ def list_remaining(session: Session, evaluation_id: int, among: Sequence[int] | 
 _AND = " and "
 
 
-def load_devices(session: Session, evaluation_id: int) -> set[str]:
-    """Load what an evaluation was computed on so far."""
-    return set(filter(None, (get_evaluation(session, evaluation_id).device or "").split(_AND)))
-
-
-def set_devices(session: Session, evaluation_id: int, devices: Iterable[str]) -> None:
-    """Store what an evaluation was computed on."""
-    device = _AND.join(sorted(devices))
-    session.execute(update(Evaluation).where(Evaluation.id == evaluation_id).values(device=device))
+def add_device(session: Session, evaluation_id: int, device: str) -> None:
+    """Store what rows of an evaluation were computed on, beside what others were; in the transaction of the rows."""
+    known = select(Evaluation.device).where(Evaluation.id == evaluation_id)
+    if device in (session.scalar(known) or "").split(_AND):
+        return
+    # Again, and locked: another shard may be adding its device.
+    others = filter(None, (session.scalar(known.with_for_update(key_share=True)) or "").split(_AND))
+    devices = _AND.join(sorted({device, *others}))
+    session.execute(update(Evaluation).where(Evaluation.id == evaluation_id).values(device=devices))
 
 
 def start_evaluation(
@@ -230,7 +230,6 @@ def start_evaluation(
     model_version_id: int,
     benchmark_id: int,
     *,
-    device: str,
     flow_run_id: str | None,
     replaces_id: int | None = None,
 ) -> Evaluation:
@@ -247,7 +246,7 @@ def start_evaluation(
         "finished_at": None,
     }
     pair = {"model_version_id": model_version_id, "benchmark_id": benchmark_id}
-    statement = upsert(Evaluation).values(**pair, replaces_id=replaces_id, device=device, **again)
+    statement = upsert(Evaluation).values(**pair, replaces_id=replaces_id, **again)
     if replaces_id is None:
         statement = statement.on_conflict_do_update(
             index_elements=list(pair), index_where=Evaluation.replaces_id.is_(None), set_=again

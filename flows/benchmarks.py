@@ -267,7 +267,6 @@ def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = Fa
                 session,
                 model_version_id,
                 benchmark_id,
-                device=device,
                 flow_run_id=flow_run.get_id(),
                 replaces_id=found.id if found is not None and is_done else None,
             ).id
@@ -351,30 +350,19 @@ def _evaluate_remaining(evaluation_id: int, benchmark: Benchmark, potential: Pot
     with session_scope(url) as session:
         remaining = evaluations.list_remaining(session, evaluation_id)
         done = benchmark.n_cases - len(remaining)
-        devices = evaluations.load_devices(session, evaluation_id) if done else set()  # of earlier tries
     progress = ProgressReporter("evaluation-progress", f"{benchmark.name}: structures evaluated", benchmark.n_cases)
     workers = find_workers()
     if not remaining:
         return
     if workers is None:
-        _note_device(evaluation_id, potential.device, devices, url)
         for n_done, note in evaluate_cases(evaluation_id, remaining, potential, settings):
             done += n_done
             progress.update(done, note)
         return
     shards = workers.split(remaining)
-    for shard, device in workers.run(evaluate_shard, [{"evaluation_id": evaluation_id, "indices": s} for s in shards]):
+    for shard, _ in workers.run(evaluate_shard, [{"evaluation_id": evaluation_id, "indices": s} for s in shards]):
         done += len(shard["indices"])
-        _note_device(evaluation_id, device, devices, url)
         progress.update(done, f"in shards of {len(shards[0])}")
-
-
-def _note_device(evaluation_id: int, device: str, devices: set[str], url: str) -> None:
-    """Store a device beside those that an evaluation was computed on before, where it is another."""
-    if device not in devices:
-        devices.add(device)
-        with session_scope(url) as session:
-            evaluations.set_devices(session, evaluation_id, devices)
 
 
 def _summarise_predictions(
@@ -393,6 +381,7 @@ def _summarise_predictions(
     if isinstance(params, PhysicsParams):
         checks = physics.compute_checks(cases, ordered) + physics.measure_drifts(potential, cases, params)
         with session_scope(url) as session:
+            evaluations.add_device(session, evaluation_id, potential.device)  # of the drifts
             evaluations.set_physics_checks(session, evaluation_id, checks)
         return physics.compute_metrics(checks, rng), []
     labelled = list(structures.values())

@@ -68,13 +68,8 @@ def _load_for_shards(model_version_id: int, dtype: str) -> Potential:
     cache_policy=NO_CACHE,
     **AGAIN,
 )
-def evaluate_shard(evaluation_id: int, indices: Sequence[int]) -> str:
-    """Evaluate those of these cases that have no row yet; return on which device."""
-    return run_shard(evaluation_id, indices)
-
-
-def run_shard(evaluation_id: int, indices: Sequence[int]) -> str:
-    """Evaluate those of these cases that have no row yet: a process that died may have done some. Return the device."""
+def evaluate_shard(evaluation_id: int, indices: Sequence[int]) -> None:
+    """Evaluate those of these cases that have no row yet: a process that died may have done some."""
     settings = load_settings()
     with session_scope(settings.resolve_database_url()) as session:
         evaluation = evaluations.get_evaluation(session, evaluation_id)
@@ -83,7 +78,6 @@ def run_shard(evaluation_id: int, indices: Sequence[int]) -> str:
     potential = _load_for_shards(evaluation.model_version_id, get_dtype(params))
     for _ in evaluate_cases(evaluation_id, remaining, potential, settings):
         pass
-    return potential.device
 
 
 def evaluate_cases(
@@ -109,6 +103,7 @@ def _predict(
         predictions = dict(zip(piece, potential.predict([structures[i] for i in piece]), strict=True))
         errors = {i: _compute_errors(structures[i], p, has_stress=has_stress) for i, p in predictions.items()}
         with session_scope(settings.resolve_database_url()) as session:
+            evaluations.add_device(session, evaluation_id, potential.device)
             evaluations.add_predictions(session, evaluation_id, predictions, errors)
         yield len(piece), ""
 
@@ -131,6 +126,7 @@ def _relax(
             if relaxation.trajectory
         }
         with session_scope(settings.resolve_database_url()) as session:
+            evaluations.add_device(session, evaluation_id, potential.device)
             evaluations.add_relaxations(session, evaluation_id, relaxations, uris)
 
     with storing_beside(store) as put:

@@ -248,9 +248,7 @@ def test_predictions_and_metrics_read_back_as_they_were(database_url: str, curat
         assert benchmark.id == again.id
         ids, loaded = evaluations.load_cases(session, benchmark.id)
         assert [case.start.content_hash for case in loaded] == [structure.content_hash for structure in structures]
-        evaluation = evaluations.start_evaluation(
-            session, register(session).id, benchmark.id, device="cpu", flow_run_id=None
-        )
+        evaluation = evaluations.start_evaluation(session, register(session).id, benchmark.id, flow_run_id=None)
         good = Prediction(-1.5, np.full((structures[0].n_atoms, 3), 0.25))
         bad = Prediction(None, None, failure="unknown element: Pu")
         errors = {"energy_error_ev_per_atom": None, "forces_rmse_ev_per_ang": None, "forces_mae_ev_per_ang": None}
@@ -265,6 +263,36 @@ def test_predictions_and_metrics_read_back_as_they_were(database_url: str, curat
         )
         (row,) = evaluations.list_metrics(session, [evaluation.id])
         assert (row["value"], row["ci_low"], row["ci_high"], row["n"]) == (0.1, 0.05, 0.2, 2)
+
+
+def test_an_evaluation_names_what_its_rows_were_computed_on_two_shards_at_once_included(database_url: str) -> None:
+    def get_device() -> str | None:
+        with session_scope(database_url) as session:
+            return evaluations.get_evaluation(session, evaluation_id).device
+
+    def add_device(device: str) -> None:
+        with session_scope(database_url) as session:
+            evaluations.add_device(session, evaluation_id, device)
+
+    with session_scope(database_url) as session:
+        benchmark = evaluations.add_benchmark(
+            session, EnergyForcesParams(), [], name="empty", dataset_id=None, reference_id=None
+        )
+        model_id = register(session).id
+        evaluation_id = evaluations.start_evaluation(session, model_id, benchmark.id, flow_run_id=None).id
+    assert get_device() is None
+    other = threading.Thread(target=add_device, args=["cpu"])
+    with session_scope(database_url) as session:
+        evaluations.add_device(session, evaluation_id, "cuda")
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()  # it waits: the rows of the first are not stored yet
+    other.join(10)
+    assert get_device() == "cpu and cuda"
+    with session_scope(database_url) as session:
+        evaluations.start_evaluation(session, model_id, benchmark.id, flow_run_id=None)
+    add_device("cuda")
+    assert get_device() == "cpu and cuda"
 
 
 def test_a_database_that_is_down_is_named_without_its_password() -> None:

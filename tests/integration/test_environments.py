@@ -62,7 +62,7 @@ def test_what_its_environment_has_stored_is_found_without_it(settings, model_id)
     with pytest.raises(ModelError, match=f"sevennet-7net-0@1 {NO_WORKER}"):
         _evaluate_elsewhere(model_id, benchmark_id, url, force=False)
     with session_scope(url) as session:
-        made = evaluations.start_evaluation(session, model_id, benchmark_id, device="cpu", flow_run_id=None).id
+        made = evaluations.start_evaluation(session, model_id, benchmark_id, flow_run_id=None).id
         evaluations.complete_evaluation(session, made, [], 1.0)
     assert register_model(REFERENCE, settings) == model_id
     assert _evaluate_elsewhere(model_id, benchmark_id, url, force=False) == made

@@ -131,9 +131,7 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
         for name, energy in (("high", -10.0), ("low", -10.5), ("failed", None), ("restless", -11.0)):
             file = ModelFile("mace", name, name, name * 8)
             model, _ = models.register_published_model(session, file, name=name, size_bytes=1, energy_scale=None)
-            evaluations.start_evaluation(
-                session, model.id, benchmark.id, device="cpu", flow_run_id=None, replaces_id=None
-            )
+            evaluations.start_evaluation(session, model.id, benchmark.id, flow_run_id=None, replaces_id=None)
             final = replace(start, immutable_id=f"MgO/{name}@1")
             label = Label(1.0, None if energy else "not converged", energy, np.zeros((2, 3)) if energy else None)
             origin = Origin(benchmark.id, 0, model.id, converged=name != "restless")

@@ -62,7 +62,7 @@ def add_comparison(url: str, difference: float) -> tuple[int, list[int], list[in
         for name, value in values.items():
             file = ModelFile("mace", name, f"{name}.model", name.ljust(64, "0"), ("Mg", "O"), "MIT")
             row, _ = models.register_published_model(session, file, name=name, size_bytes=1, energy_scale=None)
-            made = evaluations.start_evaluation(session, row.id, benchmark.id, device="cpu", flow_run_id=None)
+            made = evaluations.start_evaluation(session, row.id, benchmark.id, flow_run_id=None)
             evaluations.complete_evaluation(session, made.id, [Metric(FORCES, value, "eV/Å", 8)], 1.0)
             model_ids.append(row.id)
             evaluation_ids.append(made.id)

@@ -62,7 +62,7 @@ def session(settings: Settings, curated: CuratedDataset, tmp_path: Path) -> Iter
                 session, params, cases, name=params.kind, dataset_id=dataset.id, reference_id=None
             )
             ids, _ = evaluations.load_cases(session, benchmark.id)
-            evaluation = evaluations.start_evaluation(session, model.id, benchmark.id, device="cpu", flow_run_id=None)
+            evaluation = evaluations.start_evaluation(session, model.id, benchmark.id, flow_run_id=None)
             if params.kind == "energy-forces":
                 predictions = dict.fromkeys(ids, Prediction(None, None, failure="unknown element"))
                 evaluations.add_predictions(session, evaluation.id, predictions, dict.fromkeys(ids, ERRORS))

@@ -322,7 +322,7 @@ def evaluated(family: str) -> str:
                 session.add(benchmark)
                 session.flush()
             model_id = models.get_registered_model(session, reference).id
-            evaluation = evaluations.start_evaluation(session, model_id, benchmark.id, device="cpu", flow_run_id=None)
+            evaluation = evaluations.start_evaluation(session, model_id, benchmark.id, flow_run_id=None)
             value = 0.3 if reference == "heo-mini" else 0.1
             metrics = [Metric("forces_mae_ev_per_ang", value, "eV/Å", 2, value - 0.01, value + 0.01)]
             if reference == "heo-mini":
