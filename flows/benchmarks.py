@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from heo_core.evaluation import (
     substitution_relax,
 )
 from heo_core.evaluation.metrics import compare_convergence, compute_convergence
-from heo_core.evaluation.reference_sets import load_reference_set
+from heo_core.evaluation.reference_sets import REFERENCE_SETS, load_reference_set
 from heo_core.models import is_installed, load_model, resolve_device
 from heo_core.models.potential import Potential
 from heo_core.params import (
@@ -90,7 +91,8 @@ def store_auto_benchmarks() -> None:
     Before a model that they are to run for: so its event finds them, all together.
     """
     for params in AUTO_BENCHMARKS:
-        store_benchmark(params, None)
+        with suppress(InputError):  # a name that a user's own has: assessments say so, and no model is refused for it
+            store_benchmark(params, None)
 
 
 def store_benchmark(
@@ -99,7 +101,7 @@ def store_benchmark(
     """Return the benchmark with these parameters and structures; it is made if it is not there.
 
     name: what its user calls it; else it is called after its kind and dataset. structures: from files, in place of a
-    dataset. InputError where there is nothing to measure on.
+    dataset. InputError where there is nothing to measure on, and where a user's own has a bundled one's name.
     """
     settings = load_settings()
     url = settings.resolve_database_url()
@@ -129,6 +131,11 @@ def store_benchmark(
                 dataset = datasets.get_dataset_by_id(session, of_dataset)
                 name = f"{params.kind}:{dataset.name}{'' if split == 'test' else f':{split}'}"
         before = find_version(session, Benchmark, name)
+        if is_bundled and before is not None and before.params.get("dataset") != params.model_dump().get("dataset"):
+            raise InputError(
+                f"{label(before)} is a benchmark of your own; the bundled cells called {name} are no version of it and "
+                f"cannot be stored here; allowed: {label(before)} and off-equilibrium"
+            )
         benchmark = evaluations.add_benchmark(
             session,
             params,
@@ -149,12 +156,14 @@ def add_own_benchmark(
 ) -> str:
     """Store a benchmark of the user's own, on a dataset's split or on files; return its NAME@VERSION.
 
-    The same name with the same content is found again. InputError for a name that is taken by a kind, for two places
-    to take structures from, or none where the kind needs one.
+    The same name with the same content is found again. InputError for a name that is taken by a kind or a bundled
+    set, for two places to take structures from, or none where the kind needs one.
     """
-    if name in BENCHMARK_KINDS or not re.fullmatch(NAME_PATTERN, name):
+    bundled = sorted({*BENCHMARK_KINDS, *REFERENCE_SETS})
+    if name in bundled or not re.fullmatch(NAME_PATTERN, name):
         raise InputError(
-            f"a benchmark cannot be called {name!r}: letters, digits, '.', '_' and '-', and no kind's name"
+            f"a benchmark cannot be called {name!r}: allowed are letters, digits, '.', '_' and '-', and any name but "
+            f"those of kinds and bundled sets: {', '.join(bundled)}"
         )
     can_have = isinstance(params, EnergyForcesParams | OffEquilibriumErrorsParams | RattleRelaxParams)
     if (dataset is not None) + bool(files) + (not can_have) != 1:
@@ -174,16 +183,18 @@ def add_own_benchmark(
 
 @task(name="find stored benchmark", task_run_name="find {reference}", cache_policy=NO_CACHE, **AGAIN)
 def find_benchmark(reference: str) -> int:
-    """Return the id of the benchmark that NAME or NAME@VERSION means; the bundled one by DFT is made if need be."""
+    """Return the id of the benchmark that NAME or NAME@VERSION means; the bundled one by DFT is made if need be.
+
+    InputError, naming those there are, for any other that is not there.
+    """
     if reference == DFT_OFFEQ.reference_set:
         return store_benchmark(DFT_OFFEQ, None).id
     with session_scope(load_settings().resolve_database_url()) as session:
         found = find_version(session, Benchmark, reference)
         if found is None:
             stored = ", ".join(list_references(session, Benchmark)) or "none yet"
-            raise InputError(
-                f"there is no benchmark {reference!r}; allowed: {', '.join(BENCHMARK_KINDS)}, or a stored one: {stored}"
-            )
+            bundled = ", ".join([*BENCHMARK_KINDS, str(DFT_OFFEQ.reference_set)])
+            raise InputError(f"there is no benchmark {reference!r}; allowed: {bundled}, or a stored one: {stored}")
         return found.id
 
 

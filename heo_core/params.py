@@ -1022,7 +1022,9 @@ class EvaluationParams(Params):
         description="benchmarks to run; forgetting-holdout and equation-of-state are run after every finetuning",
     )
     stored_benchmarks: tuple[str, ...] = Field(
-        (), description="NAME or NAME@VERSION of benchmarks of your own to run too: those of 'heo benchmark list'"
+        (),
+        description="NAME or NAME@VERSION of benchmarks of your own to run too, those of 'heo benchmark list', "
+        "or dft-offeq, the bundled cells labelled by DFT",
     )
     force: bool = Field(
         default=False,

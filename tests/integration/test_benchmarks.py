@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 from typer.testing import CliRunner
 
+from db import evaluations
 from db.engine import session_scope
 from db.models import get_registered_model
 from db.reports import load_report_data
@@ -199,10 +200,10 @@ def test_an_evaluation_that_is_run_again_keeps_its_numbers_until_the_new_ones_ar
 
 
 def test_a_benchmark_of_ones_own_is_versioned_listed_and_refused_where_it_makes_no_sense(
-    home: Path, cells: list[Structure], tmp_path: Path
+    home: Path, cells: list[Structure], tmp_path: Path, database_url: str
 ) -> None:
     from deploy.cli.main import app
-    from flows.benchmarks import add_own_benchmark
+    from flows.benchmarks import add_own_benchmark, find_benchmark, store_auto_benchmarks
     from flows.evaluate import evaluate
 
     file = write(cells, tmp_path / "off.xyz")
@@ -220,11 +221,22 @@ def test_a_benchmark_of_ones_own_is_versioned_listed_and_refused_where_it_makes_
     assert (shown["params"], shown["evaluations"]) == ({"kind": "off-equilibrium", "dtype": "float64"}, [])
 
     with pytest.raises(
-        InputError, match=r"no benchmark 'yours'; allowed: energy-forces, .* stored one: mine@2, mine@1"
+        InputError,
+        match=r"no benchmark 'yours'; allowed: energy-forces, .*, dft-offeq, or a stored one: mine@2, mine@1",
     ):
         evaluate(EvaluationParams(models=("heo-mini",), benchmarks=(), stored_benchmarks=("yours",)))
-    with pytest.raises(InputError, match="cannot be called 'physics'"):
-        add_own_benchmark("physics", PhysicsParams())
+    for taken in ("physics", "dft-offeq", "holdout"):
+        with pytest.raises(InputError, match=f"cannot be called '{taken}': .* any name but .*dft-offeq.*, holdout, "):
+            add_own_benchmark(taken, PhysicsParams())
+    # One that was called so before the name was taken stays what it is, and stops no model.
+    with session_scope(database_url) as session:
+        evaluations.add_benchmark(
+            session, OffEquilibriumErrorsParams(), [], name="dft-offeq", dataset_id=None, reference_id=None
+        )
+    store_auto_benchmarks()
+    with pytest.raises(InputError, match="dft-offeq@1 is a benchmark of your own; the bundled cells called dft-offeq"):
+        find_benchmark.fn("dft-offeq")
+    find_benchmark.fn("dft-offeq@1")
     with pytest.raises(InputError, match="off-equilibrium takes a dataset or files; given: dataset None, 0 files"):
         add_own_benchmark("none", OffEquilibriumErrorsParams())
     with pytest.raises(InputError, match="physics takes neither dataset nor files"):
