@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db import datasets, evaluations, models
-from db.schema import Benchmark, LabelSet, RelaxedLabel, StructureLabel
+from db.schema import Benchmark, Evaluation, LabelSet, Relaxation, RelaxedLabel, StructureLabel
 from db.schema import Structure as StructureRow
-from db.structures import add_structures, to_record
+from db.structures import add_structures, remove_unused, to_record
 from db.versions import get_version, label
 from heo_core.errors import InputError
 from heo_core.labelling.label import Label, Origin, Wanted, apply_label
@@ -29,7 +29,7 @@ def open_label_set(
     engine: str,
     functional: str,
     settings: dict[str, Any],
-    versions: dict[str, str] | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> LabelSet:
     """Return the set of this name, made if it is not there; InputError, with what differs, if its scale is another.
 
@@ -42,12 +42,17 @@ def open_label_set(
         differ = sorted(key for key in found.settings | settings if found.settings.get(key) != settings.get(key))
         what = f"engine {found.engine}, not {engine}" if found.engine != engine else f"other {', '.join(differ)}"
         raise _refuse(name, what)
-    for program, version in (versions or {}).items():
-        stored = StructureLabel.versions[program].astext
-        query = select(stored).where(StructureLabel.label_set_id == found.id, stored != version)
-        if (other := session.scalar(query.limit(1))) is not None:
-            raise _refuse(name, f"labels by {program} {other}, not {version}")
+    check_versions(session, found, versions or {})
     return found
+
+
+def check_versions(session: Session, label_set: LabelSet, versions: Mapping[str, str]) -> None:
+    """InputError, naming both, where labels of a set are by other versions of these programs; failures do not count."""
+    for program, version in versions.items():
+        stored = StructureLabel.versions[program].astext
+        query = select(stored).where(StructureLabel.label_set_id == label_set.id, StructureLabel.failure.is_(None))
+        if (other := session.scalar(query.where(stored != version).limit(1))) is not None:
+            raise _refuse(label_set.name, f"labels by {program} {other}, not {version}")
 
 
 def _refuse(name: str, what: str) -> InputError:
@@ -119,9 +124,27 @@ def add_label(
 
 
 def set_origins(session: Session, label_set_id: int, wanted: Sequence[Wanted]) -> None:
-    """Say which of these structures a model relaxed to, whether they are labelled already or not; the newest stands."""
+    """Say which of these structures a model relaxed to, whether they are labelled already or not; the newest stands.
+
+    Relaxed structures whose model relaxes that case to nothing now are forgotten; so is every structure that is
+    replaced or forgotten before it was labelled.
+    """
     relaxed = [(one.structure, one.origin) for one in wanted if one.origin is not None]
     ids = add_structures(session, (structure for structure, _ in relaxed))
+    of_set = select(RelaxedLabel.structure_id).where(RelaxedLabel.label_set_id == label_set_id)
+    before = set(session.scalars(of_set))
+    session.execute(
+        delete(RelaxedLabel).where(
+            RelaxedLabel.label_set_id == label_set_id,
+            RelaxedLabel.benchmark_id == Evaluation.benchmark_id,
+            RelaxedLabel.model_version_id == Evaluation.model_version_id,
+            RelaxedLabel.case_index == Relaxation.case_index,
+            Relaxation.evaluation_id == Evaluation.id,
+            Evaluation.state == "completed",
+            Evaluation.replaces_id.is_(None),
+            Relaxation.lattice_ang.is_(None) | Relaxation.positions_ang.is_(None),
+        )
+    )
     for structure, origin in relaxed:
         key = {
             "label_set_id": label_set_id,
@@ -132,6 +155,7 @@ def set_origins(session: Session, label_set_id: int, wanted: Sequence[Wanted]) -
         found = {"structure_id": ids[structure.content_hash], "converged": origin.converged}
         statement = insert(RelaxedLabel).values(**key, **found)
         session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=found))
+    remove_unused(session, before - set(session.scalars(of_set)))
 
 
 def iter_wanted(session: Session, params: LabelParams) -> Iterator[Wanted]:

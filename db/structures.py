@@ -7,7 +7,7 @@ from itertools import batched
 from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import Table, select, text
+from sqlalchemy import Table, delete, exists, select, text
 from sqlalchemy.orm import Session
 
 from db import schema
@@ -31,6 +31,22 @@ def add_structures(session: Session, structures: Iterable[Structure]) -> dict[st
         session.execute(_INSERT_NEW)
         ids.update((content_hash, row_id) for content_hash, row_id in session.execute(_FIND_IDS))
     return ids
+
+
+def remove_unused(session: Session, ids: Iterable[int]) -> None:
+    """Delete those of these structures that no row refers to; for a transaction that has added structures."""
+    ids = list(ids)
+    if not ids:
+        return
+    # That transaction's lock keeps others from referring to one of them meanwhile.
+    columns = [
+        column
+        for table in schema.Base.metadata.tables.values()
+        for column in table.columns
+        if column.references(_TABLE.c.id)
+    ]
+    unused = [~exists().where(column == _TABLE.c.id) for column in columns]
+    session.execute(delete(_TABLE).where(_TABLE.c.id.in_(ids), *unused))
 
 
 def load_structures(session: Session, ids: Iterable[int]) -> dict[int, Structure]:

@@ -40,6 +40,7 @@ def label_remaining(params: LabelParams) -> int:
         logger.warning("%s", failure)
     wanted = {one.structure.content_hash: one for one in found}
     engine = make_engine(params, settings)
+    versions = engine.find_versions()
     with session_scope(url) as session:
         label_set = labels.open_label_set(
             session,
@@ -47,7 +48,7 @@ def label_remaining(params: LabelParams) -> int:
             engine=engine.name,
             functional=engine.functional,
             settings=engine.settings,
-            versions=engine.find_versions(),
+            versions=versions,
         )
         labels.set_origins(session, label_set.id, found)
         if params.retry_failed:
@@ -58,6 +59,8 @@ def label_remaining(params: LabelParams) -> int:
             return {(params.name, done) for done in labels.list_done(session, label_set.id, with_failures=True)}
 
     def work(pieces: list[tuple[str, str]]) -> None:
+        with session_scope(url) as session:
+            labels.check_versions(session, label_set, versions)  # of runs that share the work from elsewhere
         mine = [wanted[content_hash] for _, content_hash in pieces]
         for one, result in zip(mine, engine.label([one.structure for one in mine]), strict=True):
             with session_scope(url) as session:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import read, write
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select, update
 from typer.testing import CliRunner
 
-from db import datasets, evaluations, labels, models
+from db import datasets, evaluations, labels, models, schema
 from db.check import check_rows
 from db.engine import session_scope
 from db.query import run_query
@@ -134,9 +134,12 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
             evaluations.start_evaluation(session, model.id, benchmark.id, flow_run_id=None, replaces_id=None)
             final = replace(start, immutable_id=f"MgO/{name}@1")
             label = Label(1.0, None if energy else "not converged", energy, np.zeros((2, 3)) if energy else None)
+            label = replace(label, total_moment_mub=4.0)
             origin = Origin(benchmark.id, 0, model.id, converged=name != "restless")
             labels.set_origins(session, label_set.id, [Wanted(final, origin)])
-            labels.add_label(session, label_set, final, replace(label, versions={"gpaw": "26.7.0"}))
+            # One that failed has no energy that versions could mix.
+            version = "26.7.0" if energy else "25.1.0"
+            labels.add_label(session, label_set, final, replace(label, versions={"gpaw": version}))
         scale = {"engine": "gpaw", "functional": "pbe+u (gpaw)", "settings": {"u": 1}}
         assert labels.open_label_set(session, "dft", **scale, versions={"gpaw": "26.7.0"}).id == label_set.id
         with pytest.raises(InputError, match=r"has labels by gpaw 26.7.0, not 27.1.0: .* never mixed"):
@@ -165,15 +168,28 @@ def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: s
             "high": (-5.0, "7"),
             "low": (-5.25, "7"),
         }
+        assert {(row["total_moment_mub"], row["judged_by_itself"]) for row in minima} == {(4.0, False)}
+    # Relaxed again: what is replaced before it was labelled goes, and a case without a final state has no minimum.
+    with session_scope(database_url) as session:
+        of_low = select(func.count()).where(schema.Structure.immutable_id == "MgO/low@1")
+        for factor in (1.02, 1.03):
+            moved = replace(wanted.structure, positions=ideal * factor)
+            labels.set_origins(session, label_set.id, [replace(wanted, structure=moved)])
+        assert session.scalar(of_low) == 3  # with labels and without, and the last
+        session.execute(update(Relaxation).values(lattice_ang=None, positions_ang=None))
+        labels.set_origins(session, label_set.id, [])
+        assert session.scalar(of_low) == 2
         broken = [check for check in check_rows(session) if "labels" in check.name and check.n_violations]
     assert not broken
+    rows = run_query(database_url, lowest)
+    assert rows.to_dict("records") == [{"model": "high@1", "above_lowest_ev_per_atom": 0.0, "n_models": 1}]
     # Labels outlast the evaluations, which may be run again.
     with session_scope(database_url) as session:
         session.execute(delete(Evaluation))
     assert run_query(database_url, lowest).to_dict("records") == rows.to_dict("records")
 
 
-def test_a_report_says_whose_relaxed_cell_is_lower_by_a_label_set(
+def test_a_report_says_that_a_label_set_by_one_of_the_two_models_is_no_judge_of_them(
     home: Path, tmp_path: Path, database_url: str
 ) -> None:
     from flows.evaluate import evaluate
@@ -201,8 +217,10 @@ def test_a_report_says_whose_relaxed_cell_is_lower_by_a_label_set(
     with session_scope(database_url) as session:
         ids = [models.get_registered_model(session, name).id for name in ("heo-mini", "twin")]
         told = [statement.text for statement in compute_statements(load_report_data(session, ids))]
+    # The other is a copy of its file: it is the judge too.
     assert told[-1].startswith(
-        "By heo-mini (no DFT, label set judge), twin@1 found the lower minimum in 0 of 1 start, the baseline in 0 ("
+        "By heo-mini (surrogate, not DFT, label set judge), it is not decided whose minima are lower: the judge is "
+        "twin@1 itself"
     )
 
 
