@@ -829,9 +829,12 @@ class EquationOfStateParams(Params):
     dtype: Literal["float32", "float64"] = Field("float64", description="precision of the predictions")
 
 
+DFT_OFFEQ = OffEquilibriumErrorsParams(dataset="bundled:dft-offeq")
+"""The bundled cells that DFT labelled: too few for the limits of an assessment."""
+
 AUTO_BENCHMARKS = (
     OffEquilibriumErrorsParams(),
-    DFT_OFFEQ := OffEquilibriumErrorsParams(dataset="bundled:dft-offeq"),
+    DFT_OFFEQ,
     ForgettingHoldoutParams(),
     EquationOfStateParams(),
 )
