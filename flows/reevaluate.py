@@ -1,9 +1,9 @@
 """Re-evaluate: what waits to be evaluated by itself, and then the report and whoever wants to know.
 
-Two flows. `reevaluate` is started by events and by the clock. It only looks into the database, at the view
+Two flows. `reevaluate` is started by events and by the clock. It looks into the database, at the view
 `pending_evaluation`, and starts a run of `reevaluate-model` for each model that waits and has none under way: the same
 key gives the same run, however often it is asked for. What a run does is done once, too: an evaluation has a lock and a
-unique row.
+unique row. Before, it starts crashed runs again of which no automation heard.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from db.engine import session_scope
 from db.versions import label
 from flows.admission import admit, limit
 from flows.benchmarks import compare_evaluations, evaluate_model
+from flows.crashed_runs import restart_unheard
 from flows.deployment_runs import RESTART_PATIENCE
 from flows.report import show_report, write_report
 from flows.settings import load_settings
@@ -90,6 +91,7 @@ def _start(model: str, benchmark_ids: list[int]) -> bool:
 def reevaluate() -> list[str]:
     """Return the models for which a run is there."""
     admit()
+    restart_unheard()
     return start_waiting()
 
 

@@ -16,6 +16,7 @@ from heo_core.errors import ServiceError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TAG = "heo"  # of our flow runs, on a Prefect server that others may use too
+RESTART_TAG = "auto-restart"  # of those that go on where they stopped when they are started again
 
 
 class Settings(BaseSettings):

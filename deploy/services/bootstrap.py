@@ -12,11 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deploy.services.environment import log_file, prefect_environment, resolved_home, service_environment
-from deploy.services.flow_runs import RESTART_TAG
 from deploy.services.prefect_api import Json, PrefectApi
 from deploy.services.process import Say, end_strays, last_lines
 from deploy.services.workers import POOLS
-from flows.settings import CHECKOUT, TAG, Settings, as_psycopg_url
+from flows.settings import CHECKOUT, RESTART_TAG, TAG, Settings, as_psycopg_url
 from heo_core.errors import ServiceError
 
 SERVICE = "deploy"

@@ -10,9 +10,10 @@ import pytest
 
 from deploy.services import flow_runs
 from deploy.services.bootstrap import CLAIM_RECOVERY, CRASH_RECOVERY, CRASH_RESTART, SWEEP_QUEUE, prepare_server
-from deploy.services.flow_runs import RESTART_TAG, restart_crashed
+from deploy.services.flow_runs import restart_crashed
 from deploy.services.prefect_api import PrefectApi
-from flows.settings import TAG
+from flows import crashed_runs as by_the_clock
+from flows.settings import RESTART_TAG, TAG
 
 
 def add_deployment(api, flow_id, name, queue):
@@ -114,3 +115,16 @@ def test_a_crashed_run_that_an_automation_starts_again_in_the_same_moment_has_on
     with Racing(services.api_url) as api, crashed_runs(api, [TAG, RESTART_TAG]) as (run_id,):
         restart_crashed(api, print, orphans=[run_id])
         assert list_states(api, [run_id]) == ["Running"]
+
+
+def test_the_clock_starts_a_run_again_that_crashed_unheard_once_its_automation_had_its_time(
+    prefect_api_url, monkeypatch
+):
+    with (
+        PrefectApi(prefect_api_url) as api,
+        crashed_runs(api, [TAG, RESTART_TAG], [TAG], [RESTART_TAG]) as (ours, unasked, other),
+    ):
+        assert by_the_clock.restart_unheard.fn() == []
+        monkeypatch.setattr(by_the_clock, "RESTART_PATIENCE", timedelta(0))
+        assert by_the_clock.restart_unheard.fn() == [api.flow_run(ours)["name"]]
+        assert list_states(api, [ours, unasked, other]) == ["AwaitingRetry", "Crashed", "Crashed"]

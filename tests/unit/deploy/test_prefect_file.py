@@ -6,9 +6,8 @@ import yaml
 
 from deploy.services import bootstrap
 from deploy.services.bootstrap import DEPLOYMENTS
-from deploy.services.flow_runs import RESTART_TAG
 from deploy.services.workers import POOLS
-from flows.settings import TAG
+from flows.settings import RESTART_TAG, TAG
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
