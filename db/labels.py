@@ -47,7 +47,11 @@ def open_label_set(
 
 
 def check_versions(session: Session, label_set: LabelSet, versions: Mapping[str, str]) -> None:
-    """InputError, naming both, where labels of a set are by other versions of these programs; failures do not count."""
+    """InputError, naming both, where labels of a set are by other versions of these programs; failures do not count.
+
+    The set is locked till the end of the transaction: of two runs that both want to give the first label, one waits.
+    """
+    session.execute(select(LabelSet.id).where(LabelSet.id == label_set.id).with_for_update(key_share=True))
     for program, version in versions.items():
         stored = StructureLabel.versions[program].astext
         query = select(stored).where(StructureLabel.label_set_id == label_set.id, StructureLabel.failure.is_(None))

@@ -64,6 +64,7 @@ def label_remaining(params: LabelParams) -> int:
         mine = [wanted[content_hash] for _, content_hash in pieces]
         for one, result in zip(mine, engine.label([one.structure for one in mine]), strict=True):
             with session_scope(url) as session:
+                labels.check_versions(session, label_set, versions)  # again: theirs may have been the first label
                 labels.add_label(session, label_set, one.structure, result, flow_run_id=flow_run.get_id())
             if result.failure is not None:
                 logger.warning("%s: %s", one.structure.immutable_id, result.failure)

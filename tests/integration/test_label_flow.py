@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +116,33 @@ def test_a_model_is_measured_on_a_label_set_and_on_its_own_labels_it_makes_no_er
         metrics = {row["metric"]: row["value"] for row in evaluations.list_metrics(session, [evaluation_id])}
     assert metrics["forces_rmse_ev_per_ang"] == pytest.approx(0, abs=1e-6)
     assert metrics["forces_softening_slope"] == pytest.approx(1, abs=1e-6)
+
+
+def test_of_two_runs_with_two_versions_only_one_gives_a_set_its_first_label(database_url: str) -> None:
+    cell = Structure(np.eye(3) * 4.2, np.array([[0.0, 0, 0], [2.1, 2.1, 2.1]]), ("Mg", "O"), "MgO", "generated")
+    with session_scope(database_url) as session:
+        label_set = labels.open_label_set(session, "dft", engine="gpaw", functional="pbe+u (gpaw)", settings={})
+
+    def add_first(version: str, *, hold: threading.Event | None = None) -> None:
+        label = Label(1.0, None, -10.0, np.zeros((2, 3)), versions={"gpaw": version})
+        with session_scope(database_url) as session:
+            labels.check_versions(session, label_set, label.versions)
+            if hold is not None:
+                checked.set()
+                hold.wait(10)
+            labels.add_label(session, label_set, cell, label)
+
+    checked, go_on = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(add_first, "26.7.0", hold=go_on)
+        assert checked.wait(10)
+        second = pool.submit(add_first, "27.1.0")
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.5)
+        go_on.set()
+        first.result()
+        with pytest.raises(InputError, match=r"has labels by gpaw 26.7.0, not 27.1.0"):
+            second.result()
 
 
 def test_the_lower_minimum_is_the_one_that_the_labels_call_lower(database_url: str) -> None:
