@@ -6,17 +6,20 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
-from db import evaluations, models, reports
+from db import evaluations, labels, models, reports
 from db.engine import session_scope
 from flows.reevaluate import notify
-from heo_core.params import OffEquilibriumErrorsParams
-from heo_core.records import Metric, ModelFile
+from heo_core.labelling.label import Label, Origin, Wanted
+from heo_core.params import OffEquilibriumErrorsParams, SubstitutionRelaxParams
+from heo_core.records import BenchmarkCase, Metric, ModelFile, Structure
 
 FORCES = "forces_rmse_ev_per_ang"
 
@@ -97,6 +100,40 @@ def test_a_block_is_told_in_words_where_a_model_beats_or_falls_behind_its_parent
 def test_what_the_interval_does_not_decide_is_told_to_nobody(webhook, database_url):
     notify.fn(*add_comparison(database_url, -0.005))
     assert webhook == []
+
+
+def test_what_only_a_surrogate_calls_lower_is_told_to_nobody_and_what_dft_does_is(webhook, database_url):
+    lattice, ideal = np.eye(3) * 4.2, np.array([[0.0, 0, 0], [2.1, 2.1, 2.1]])
+    starts = [Structure(lattice * (1 + 0.01 * i), ideal, ("Mg", "O"), f"MgO/{i}", "generated") for i in range(6)]
+    report_id, model_ids, _ = add_comparison(database_url, -0.05)
+    with session_scope(database_url) as session:
+        cases = [BenchmarkCase(start, None, {"cell": i}) for i, start in enumerate(starts)]
+        benchmark_id = evaluations.add_benchmark(
+            session, SubstitutionRelaxParams(), cases, name="relax", dataset_id=None, reference_id=None
+        ).id
+        for model_id in model_ids:
+            made = evaluations.start_evaluation(session, model_id, benchmark_id, flow_run_id=None)
+            evaluations.complete_evaluation(session, made.id, [], 1.0)
+
+    def label_all(name: str, engine: str, functional: str) -> None:
+        with session_scope(database_url) as session:
+            scale = {"engine": engine, "functional": functional, "settings": {"model": "another"}}
+            label_set = labels.open_label_set(session, name, **scale)
+            for energy, model_id in zip((-10.0, -10.5), model_ids, strict=True):
+                finals = [replace(start, immutable_id=f"{start.immutable_id}/{model_id}") for start in starts]
+                origins = [Origin(benchmark_id, i, model_id, converged=True) for i in range(6)]
+                labels.set_origins(session, label_set.id, list(map(Wanted, finals, origins)))
+                for final in finals:
+                    labels.add_label(session, label_set, final, Label(1.0, None, energy, np.zeros((2, 3))))
+
+    label_all("surrogate", "potential", "7net-0 (potential)")
+    notify.fn(report_id, model_ids, [benchmark_id])
+    assert webhook == []
+    label_all("dft", "gpaw", "pbe+u (gpaw)")
+    tell(report_id, model_ids, [benchmark_id])
+    (message,) = webhook
+    assert "child@1 found the lower minimum in 6 of 6 starts, the baseline in 0" in message["text"]
+    assert "surrogate" not in message["text"]
 
 
 def test_a_block_that_cannot_be_reached_costs_a_warning_that_keeps_its_address(webhook, database_url, caplog):
