@@ -63,8 +63,10 @@ def add_epochs(session: Session, training_run_id: int, epochs: Iterable[EpochMet
 
 
 def fail_training_run(session: Session, training_run_id: int, failure: str) -> None:
-    """Store why a run ended without a model."""
+    """Store why a run ended without a model; one that has ended already stays as it is."""
     run = session.get_one(TrainingRun, training_run_id)
+    if run.state != "running":
+        return
     run.state, run.failure, run.finished_at = "failed", failure, datetime.now(UTC)
     run.wall_s = (run.finished_at - run.started_at).total_seconds()
 

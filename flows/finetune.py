@@ -133,6 +133,19 @@ class _Run:
             self._prepare(run_id)
             result = self._train(run_id)
             artifact = self.settings.artifacts.put(result.model_path)
+            facts = describe(ModelFile("mace", self.name, str(result.model_path), artifact.sha256))
+            with session_scope(self.url) as session:
+                model = training.complete_training_run(
+                    session,
+                    run_id,
+                    self._describe_model(result, facts)
+                    | {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, "artifact_uri": artifact.uri},
+                    best_epoch=result.best_epoch,
+                    best_score=result.best_score,
+                    stop_reason=result.stop_reason,
+                    train_s=sum(epoch.seconds or 0.0 for epoch in result.epochs),
+                    log_tail=result.log_tail,
+                )
         except BaseException as exc:
             # Ctrl-C and a cancelled run included: a run that ended says so.
             if isinstance(exc, DivergedError):
@@ -141,20 +154,6 @@ class _Run:
             with session_scope(self.url) as session:
                 training.fail_training_run(session, run_id, str(exc) or "interrupted")
             raise
-        model_file = ModelFile("mace", self.name, str(result.model_path), artifact.sha256)
-        facts = describe(model_file)
-        with session_scope(self.url) as session:
-            model = training.complete_training_run(
-                session,
-                run_id,
-                self._describe_model(result, facts)
-                | {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, "artifact_uri": artifact.uri},
-                best_epoch=result.best_epoch,
-                best_score=result.best_score,
-                stop_reason=result.stop_reason,
-                train_s=sum(epoch.seconds or 0.0 for epoch in result.epochs),
-                log_tail=result.log_tail,
-            )
         clear_training(self.folder, result.best_epoch)
         emit_model_registered(model.id)
         get_run_logger().info(
