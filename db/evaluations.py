@@ -257,10 +257,13 @@ def start_evaluation(
 
 
 def fail_evaluation(session: Session, evaluation_id: int, failure: str) -> None:
-    """Store why an evaluation is not complete."""
+    """Store why an evaluation is not complete.
+
+    One that is complete stays so: locks go with a Postgres that is started again, and another run has then finished it.
+    """
     session.execute(
         update(Evaluation)
-        .where(Evaluation.id == evaluation_id)
+        .where(Evaluation.id == evaluation_id, Evaluation.state == "running")
         .values(state="failed", failure=failure, finished_at=datetime.now(UTC))
     )
 
@@ -432,21 +435,23 @@ def complete_evaluation(
 ) -> None:
     """Store an evaluation's summary and mark it as completed, in one transaction.
 
-    An evaluation that it was started to replace goes in the same transaction, with its rows and comparisons.
+    An evaluation that it was started to replace goes in the same transaction, with its rows and comparisons. One that
+    is complete already stays as it is: locks go with a Postgres that is started again, and another run was first.
     """
+    evaluation = session.get_one(Evaluation, evaluation_id, populate_existing=True, with_for_update=True)
+    if evaluation.state == "completed":
+        return
     for table, records in ((Metric, metrics), (GroupMetric, group_metrics)):
         session.execute(delete(table).where(table.evaluation_id == evaluation_id))
         if records:
             session.execute(insert(table), [{"evaluation_id": evaluation_id, **asdict(record)} for record in records])
     sum_relaxations(session, evaluation_id)
-    evaluation = session.get_one(Evaluation, evaluation_id)
     if evaluation.replaces_id is not None:
         # The database sets replaces_id to null.
         session.execute(delete(Evaluation).where(Evaluation.id == evaluation.replaces_id))
         session.refresh(evaluation)
     evaluation.state, evaluation.failure, evaluation.finished_at = "completed", None, datetime.now(UTC)
-    evaluation.wall_s = (evaluation.wall_s or 0.0) + wall_s
-    evaluation.cautions, evaluation.dtype = list(cautions), dtype
+    evaluation.wall_s, evaluation.cautions, evaluation.dtype = wall_s, list(cautions), dtype
 
 
 def sum_relaxations(session: Session, evaluation_id: int) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from db import datasets, descriptors, evaluations, models, training
 from db.engine import exclusive, get_engine, session_scope
 from db.schema import Dataset, DatasetMap, DatasetMember, Descriptor, EpochMetric, ModelVersion, Structure, TrainingRun
 from db.structures import load_structures
+from flows import finetune
+from flows.settings import Settings
 from heo_core.assets import SAMPLE_DIR
 from heo_core.curation import CuratedDataset, curate, open_source
 from heo_core.curation.descriptors import describe
 from heo_core.errors import InputError, ServiceError
+from heo_core.finetuning.run import TrainingResult
 from heo_core.params import CurationParams, EnergyForcesParams, RuleParams
 from heo_core.records import BenchmarkCase, EpochMetrics, Metric, ModelFile, Prediction
 
@@ -293,6 +297,65 @@ def test_an_evaluation_names_what_its_rows_were_computed_on_two_shards_at_once_i
         evaluations.start_evaluation(session, model_id, benchmark.id, flow_run_id=None)
     add_device("cuda")
     assert get_device() == "cpu and cuda"
+
+
+def test_a_completed_evaluation_is_neither_completed_again_nor_failed_by_a_run_that_lost_its_lock(
+    database_url: str,
+) -> None:
+    with session_scope(database_url) as session:
+        benchmark = evaluations.add_benchmark(
+            session, EnergyForcesParams(), [], name="empty", dataset_id=None, reference_id=None
+        )
+        model_id = register(session).id
+        first, second = (
+            evaluations.start_evaluation(session, model_id, benchmark.id, flow_run_id=run).id for run in ("a", "b")
+        )
+        assert first == second
+        for value, wall_s in ((0.1, 2.0), (0.3, 5.0)):
+            evaluations.complete_evaluation(session, first, [Metric("forces_skill", value, "", 1)], wall_s)
+        evaluations.fail_evaluation(session, first, "the database went away")
+    with session_scope(database_url) as session:
+        stored = evaluations.get_evaluation(session, first)
+        assert (stored.state, stored.failure, stored.wall_s) == ("completed", None, 2.0)
+        (row,) = evaluations.list_metrics(session, [first])
+        assert row["value"] == 0.1
+
+
+def test_a_training_that_is_stopped_after_its_last_epoch_says_so(
+    database_url: str, curated: CuratedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session_scope(database_url) as session:
+        dataset_id, foundation_id = datasets.add_dataset(session, PARAMS, curated).id, register(session).id
+
+    class Trained(finetune._Run):
+        """A run whose trainer has done its work."""
+
+        def __init__(self) -> None:
+            self.settings = Settings(home=tmp_path, database_url=database_url, artifact_store=None)
+            self.url, self.name = database_url, "child"
+
+        def _start(self) -> int:
+            columns = {"dataset_id": dataset_id, "foundation_id": foundation_id, "params": {}, "mace_arguments": []}
+            with session_scope(self.url) as session:
+                return training.start_training_run(
+                    session, "key", continues=False, name=self.name, versions={}, **columns
+                )
+
+        def _prepare(self, run_id: int) -> None: ...
+
+        def _train(self, run_id: int) -> TrainingResult:
+            (tmp_path / "child.model").write_text("weights")
+            return TrainingResult(tmp_path / "child.model", 1, 0.1, "max_num_epochs", (), "")
+
+    def stop(_: ModelFile) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune, "describe", stop)
+    with pytest.raises(KeyboardInterrupt):
+        Trained().train_and_register()
+    with session_scope(database_url) as session:
+        run = session.scalars(select(TrainingRun)).one()
+        assert (run.state, run.failure) == ("failed", "interrupted")
 
 
 def test_a_database_that_is_down_is_named_without_its_password() -> None:
