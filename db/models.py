@@ -115,8 +115,12 @@ def load_model_file(session: Session, model_version_id: int) -> ModelFile:
 
 
 def find_newest_finetuned(session: Session) -> ModelVersion | None:
-    """Return the model that was finetuned last, among those that are not archived."""
-    query = select(ModelVersion).where(ModelVersion.training_run_id.is_not(None), ModelVersion.state != "archived")
+    """Return the model that was finetuned last, among those that are not archived; one from scratch has no parent."""
+    query = select(ModelVersion).where(
+        ModelVersion.training_run_id.is_not(None),
+        ModelVersion.parent_id.is_not(None),
+        ModelVersion.state != "archived",
+    )
     return session.scalar(query.order_by(ModelVersion.created_at.desc(), ModelVersion.id.desc()).limit(1))
 
 

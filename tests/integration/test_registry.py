@@ -148,6 +148,14 @@ def states(url: str) -> dict[str, str]:
         return {f"{row.name}@{row.version}": row.state for row in session.scalars(select(ModelVersion))}
 
 
+def test_labels_by_a_child_name_the_child_and_not_what_it_was_made_of(family: str) -> None:
+    with session_scope(family) as session:
+        add_root(session, "file:/somewhere/mine.model")
+        references = ("heo-mini", "child@1", "child@2", "file:/somewhere/mine.model@1")
+        files = [models.to_model_file(models.get_registered_model(session, reference)) for reference in references]
+    assert [file.reference for file in files] == list(references)
+
+
 # States
 
 
@@ -260,6 +268,15 @@ def test_an_archived_version_is_hidden_but_found_by_name_and_can_come_back(famil
             models.restore(session, "grandchild")
 
 
+def test_a_model_from_scratch_has_no_parent_and_is_not_the_newest_finetuned(family: str) -> None:
+    with session_scope(family) as session:
+        assert models.find_newest_finetuned(session).name == "grandchild"
+        models.get_registered_model(session, "grandchild").parent_id = None
+        session.flush()
+        newest = models.find_newest_finetuned(session)
+        assert (newest.name, newest.version) == ("child", 2)
+
+
 # References, facts, summaries
 
 
@@ -350,7 +367,8 @@ def test_models_are_compared_on_what_all_of_them_completed_with_the_stored_diffe
 def test_an_evaluation_that_failed_is_in_no_comparison_and_says_so_in_the_summary(evaluated: str) -> None:
     with session_scope(evaluated) as session:
         model_id = models.get_registered_model(session, "child@1").id
-        for evaluation in session.scalars(select(Evaluation).where(Evaluation.model_version_id == model_id)):
+        for evaluation in session.scalars(select(Evaluation).where(Evaluation.model_version_id == model_id)).all():
+            evaluations.start_evaluation(session, model_id, evaluation.benchmark_id, flow_run_id=None)
             evaluations.fail_evaluation(session, evaluation.id, "out of memory")
         session.expire_all()
         assert models.compare(session, ["heo-mini", "child@1"])["rows"] == []
