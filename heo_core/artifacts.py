@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from heo_core.errors import InputError, ModelError, ServiceError, first_line
+from heo_core.whole_file import replacing
 
 ALLOWED_STORES = "a folder, file:///FOLDER or s3://BUCKET/PREFIX"
 
@@ -56,10 +56,12 @@ class ArtifactStore:
     cache: Path
 
     def put(self, path: Path) -> Artifact:
-        """Store a file as STORE/ab/abcdef....model and return where; free when it is there already.
+        """Store a file as STORE/ab/abcdef....model and return where; free when a folder holds it already.
 
-        A kill, a full disk or a lost connection never leaves half a file under the final name. InputError if the extra
-        for the store is not installed, ServiceError if the store does not answer or refuses.
+        To a bucket it goes anew each time: nothing there says that an object is whole, and what is stored again must be
+        as good as new, for gc takes what is old and has no row yet. A kill, a full disk or a lost connection never
+        leaves half a file under the final name. InputError if the extra for the store is not installed, ServiceError if
+        the store does not answer or refuses.
         """
         sha256 = compute_sha256(path)
         name = f"{sha256[:2]}/{sha256}{path.suffix}"
@@ -73,8 +75,7 @@ class ArtifactStore:
         _copy(path, copy, sha256)
         uri = f"{self.uri}/{name}"
         with _connect(uri) as files:
-            if _find_size(files, uri) != size_bytes:
-                files.put_file(str(copy), uri)
+            files.put_file(str(copy), uri)
         return Artifact(uri, sha256, size_bytes)
 
     def fetch(self, uri: str, sha256: str) -> Path:
@@ -90,7 +91,7 @@ class ArtifactStore:
         copy = self.cache / sha256[:2] / uri.rpartition("/")[2]
         if copy.is_file() and compute_sha256(copy) == sha256:
             return copy
-        with _connect(uri) as files, _written(copy) as partial:
+        with _connect(uri) as files, replacing(copy) as partial:
             try:
                 files.get_file(uri, str(partial))
             except FileNotFoundError as exc:
@@ -204,28 +205,11 @@ def _copy(path: Path, target: Path, sha256: str) -> None:
         # Asked for again, it is as good as new: what is long unused may be cleaned away.
         target.touch()
         return
-    with _written(target) as partial:
+    with replacing(target) as partial:
         with path.open("rb") as original, partial.open("wb") as copy:
             shutil.copyfileobj(original, copy)
         if compute_sha256(partial) != sha256:
             raise ModelError(f"{path} was changed while it was copied: try again when nothing writes to it")
-
-
-@contextmanager
-def _written(target: Path) -> Iterator[Path]:
-    """Yield a file to write; it becomes the target at the end, and vanishes when anything is raised."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.chmod(0o644)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from heo_core.errors import ServiceError
+from heo_core.whole_file import replacing
 
 STATE_FILE = "services.json"
 LOCK_FILE = "services.lock"
@@ -94,14 +93,8 @@ def save_state(home: Path, state: ServicesState) -> None:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, all of it or nothing."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp gives mode 0600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path, mode=0o600) as partial:
+        partial.write_text(text)
 
 
 @contextmanager

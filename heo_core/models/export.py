@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from heo_core.errors import InputError, ModelError
 from heo_core.records import ModelFile
+from heo_core.whole_file import replacing
 
 
 def export_model(
@@ -42,10 +41,11 @@ def export_model(
         if card_path.exists() and _read_sha256(card_path) != found:
             raise InputError(f"{card_path} is no card of {label}: choose another place with --out, or give --force")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         if not is_there:
-            _write(target, content)
-        _write(card_path, (json.dumps(card, indent=2, default=str, ensure_ascii=False) + "\n").encode())
+            with replacing(target) as partial:
+                partial.write_bytes(content)
+        with replacing(card_path) as partial:
+            partial.write_text(json.dumps(card, indent=2, default=str, ensure_ascii=False) + "\n", encoding="utf-8")
     except (FileExistsError, NotADirectoryError, PermissionError) as exc:
         raise InputError(f"{target} cannot be written: {exc.strerror} ({exc.filename})") from exc
     return target, card_path
@@ -74,17 +74,3 @@ def _read_sha256(card_path: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return card.get("sha256") if isinstance(card, dict) else None
-
-
-def _write(target: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.chmod(0o644)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -25,6 +23,7 @@ from heo_core.reporting.data import ReportData
 from heo_core.reporting.palette import assign_styles, formula_markup
 from heo_core.reporting.sections import build_answers, build_sections
 from heo_core.reporting.viewer import Viewer
+from heo_core.whole_file import replacing
 
 _FOLDER = Path(__file__).parent
 # One after the other they are the page's own script.
@@ -87,16 +86,8 @@ def assemble_page(data: Any, *, sections: Sequence[Section], **parts: Any) -> st
 
 def write_page(html: str, path: Path) -> Path:
     """Write the page in one piece: a reader sees the old page or the new one, never half. Returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(html)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial:
+        partial.write_text(html, encoding="utf-8", newline="\n")
     return path
 
 

@@ -142,10 +142,8 @@ def test_a_bucket_holds_each_content_once_under_its_hash(tmp_path, file, s3):
     store = make_store(tmp_path, "s3://models/heo/")
     stored = store.put(file)
     assert stored.uri == f"s3://models/heo/{SHA256[:2]}/{SHA256}.model"
-    written = s3.info(stored.uri)["LastModified"]
     assert store.put(file) == stored
     assert s3.find("models") == [stored.uri.removeprefix("s3://")]
-    assert s3.info(stored.uri)["LastModified"] == written
     assert s3.cat_file(stored.uri) == CONTENT
 
 
@@ -198,10 +196,11 @@ def test_a_changed_object_is_refused_with_both_hashes_and_never_cached(tmp_path,
     assert list_files(tmp_path / "another machine") == []
 
 
-def test_half_an_object_is_replaced_when_the_file_is_stored_again(tmp_path, file, s3):
+@pytest.mark.parametrize("damaged", [CONTENT[:3], b"wEights"])
+def test_an_object_is_written_anew_when_the_file_is_stored_again(tmp_path, file, s3, damaged):
     store = make_store(tmp_path, "s3://models")
     uri = store.put(file).uri
-    s3.pipe_file(uri, CONTENT[:3])
+    s3.pipe_file(uri, damaged)
     store.put(file)
     assert s3.cat_file(uri) == CONTENT
 
