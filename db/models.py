@@ -125,10 +125,14 @@ def find_newest_finetuned(session: Session) -> ModelVersion | None:
 
 
 def to_model_file(row: ModelVersion) -> ModelFile:
-    """Return what heo_core needs to load this version."""
+    """Return what heo_core needs to load this version.
+
+    One that was trained here or added from a file is called NAME@VERSION: its reference names what it was made of.
+    """
+    is_published = row.training_run_id is None and not row.reference.startswith("file:")
     return ModelFile(
         family=row.family,
-        reference=row.reference,
+        reference=row.reference if is_published else label(row),
         path=row.artifact_uri,
         sha256=row.sha256,
         elements=tuple(row.elements),

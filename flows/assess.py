@@ -57,6 +57,8 @@ def assess_model(model_version_id: int) -> None:
     if unknown:
         # Silence would read as a clean bill.
         warnings.append(f"Not measured: there is no number of {', '.join(unknown)}, so its limit was not checked.")
+    if unsure := [outcome.check.subject for outcome in outcomes if outcome.is_known and not outcome.is_judged]:
+        warnings.append(f"Not measured: too few systems for an interval of {', '.join(unsure)}: no limit was checked.")
     with session_scope(url) as session:
         models.set_warnings(session, model_version_id, warnings)
     logger = get_run_logger()

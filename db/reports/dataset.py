@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 
 from db.schema import Dataset, DatasetMap, DatasetMember, Descriptor, Structure
 from db.versions import label
+from heo_core.labelling.functionals import classify_functionals
 
-# Names that say that labels come from density-functional theory; of any other name the page says that it does not know.
-_DFT_FUNCTIONALS = frozenset({"pbe", "pbesol", "scan", "r2scan", "pbe+u", "lda"})
 # Copies off equilibrium carry no labels and stand in no comparison of splits.
 _IS_CURATED = DatasetMember.split != "off_equilibrium"
 
@@ -29,19 +28,13 @@ def load_dataset(session: Session, dataset_id: int) -> dict[str, Any]:
         "source_revision": row.source_revision,
         "licence": row.licence,
         "citation": row.citation,
-        "label_kind": _judge_labels(functionals),
+        "label_kind": classify_functionals(functionals),
         "functionals": functionals,
         "n_scanned": row.n_scanned,
         "n_kept": row.n_kept,
         "params": row.params,
         "content_hash": row.content_hash,
     }
-
-
-def _judge_labels(functionals: list[str]) -> str:
-    if any("surrogate" in functional for functional in functionals):
-        return "surrogate"
-    return "dft" if {functional.lower() for functional in functionals} <= _DFT_FUNCTIONALS else "unknown"
 
 
 def load_structures(session: Session, dataset_id: int) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ def read_labelled(path: Path) -> list[Structure]:
     SourceError for a path that is not there or is nothing of the kind; InputError, with the rules that its rows break,
     where none can be used.
     """
-    params = CurationParams(name="benchmark", source=str(path), rules=_RULES, map="none")
+    params = CurationParams(name="benchmark", source=str(path.expanduser().absolute()), rules=_RULES, map="none")
     found = curate(open_source(params), params)
     structures = [member.structure for member in found.iter_members()]
     if not structures:

@@ -119,8 +119,13 @@ class Outcome:
 
     @property
     def is_known(self) -> bool:
-        """Whether there are numbers to judge."""
+        """Whether there are numbers to show."""
         return None not in (self.parent, self.child, self.difference)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there is an interval beside, without which no limit can be passed."""
+        return self.is_known and None not in (self.ci_low, self.ci_high)
 
     @property
     def is_beyond(self) -> bool:

@@ -169,9 +169,12 @@ def find_offset(metrics: Sequence[Metric]) -> str | None:
 
 
 def find_own_labels(functionals: Iterable[str], reference: str) -> str | None:
-    """Say that labels were made by the very model that is measured; they name it as its reference does."""
-    name = reference.rpartition(":")[2]
-    own = next((functional for functional in functionals if functional.partition(" ")[0] == name), None)
+    """Say that labels were made by the very model that is measured.
+
+    They name it as its reference does, with or without what stands before the colon: sevennet:7net-0 is 7net-0 too.
+    """
+    names = {reference, reference.rpartition(":")[2]}
+    own = next((functional for functional in functionals if functional.partition(" ")[0] in names), None)
     if own is None:
         return None
     return f"labels were made by this model itself ({own}): its errors on them are rounding, and say nothing about it"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from heo_core.labelling.functionals import BY_POTENTIAL
 from heo_core.labelling.gpaw_engine import FUNCTIONAL, find_gpaw_versions, has_stress, label_with_gpaw
 from heo_core.labelling.label import Label
 from heo_core.models.potential import Potential
@@ -79,7 +80,7 @@ class PotentialEngine:
             "dtype": potential.dtype,
             "energy_scale": potential.energy_scale,
         }
-        self.functional = f"{potential.reference} (potential)"
+        self.functional = f"{potential.reference}{BY_POTENTIAL}"
         self._potential = potential
 
     def find_versions(self) -> dict[str, str]:

@@ -3,8 +3,8 @@
 Run by path with the interpreter of an environment that has GPAW, one process a structure (`gpaw_engine.py` starts it),
 so that a crash or a time limit costs one structure. Nothing of heo can be imported here: it is another environment.
 
-Request: `lattice_ang` (3 x 3), `positions_ang` (n_atoms x 3), `species`, `settings` (as `settings.py` makes them) and
-`log` (where GPAW writes its own account). Reply: energy, forces, stress, moments, magnetic starts and versions in
+Request: `lattice_ang` (3 x 3), `positions_ang` (n_atoms x 3), `species`, `settings` (which `gpaw_engine.py` makes)
+and `log` (where GPAW writes its own account). Reply: energy, forces, stress, moments, magnetic starts and versions in
 ASE's units, or `failure`.
 """
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from heo_core.evaluation.assessment import SOFT_SLOPE, describe
+from heo_core.labelling.functionals import classify_functional
 from heo_core.reporting.comparison import Verdict, find_change, find_outcomes, is_soft, list_judged_benchmarks
 from heo_core.reporting.data import ReportData, as_text, is_true
 from heo_core.reporting.quantities import format_significant
@@ -235,7 +236,7 @@ def _find_surrogate(data: ReportData) -> Iterator[Caution]:
     benchmarks: list[str] = []
     names: dict[str, None] = {}
     for benchmark in data.benchmarks["benchmark"].astype(str):
-        surrogates = [name for name in data.list_functionals(benchmark) if "surrogate" in name.lower()]
+        surrogates = [n for n in data.list_functionals(benchmark) if classify_functional(n) == "surrogate"]
         if surrogates and not data.is_aside(benchmark):
             benchmarks.append(benchmark)
             names |= dict.fromkeys(surrogates)

@@ -46,7 +46,11 @@ def test_a_limit_is_passed_only_beyond_it_and_beyond_chance(check, parent, child
 def test_nothing_is_decided_without_numbers_or_interval(check):
     assert not judge(check, None, None, None).is_beyond
     assert not judge(check, None, None, None).is_known
-    assert not make(check, 0.95 if check is SLOPE else 0.1, 0.1 if check is SLOPE else 9.0, None, None).is_beyond
+    far = make(check, 0.95 if check is SLOPE else 0.1, 0.1 if check is SLOPE else 9.0, None, None)
+    assert far.is_known
+    assert not far.is_judged
+    assert not far.is_beyond
+    assert make(check, 0.1, 0.1, -0.1, 0.1).is_judged
     with pytest.raises(ValueError, match="no numbers"):
         describe(judge(check, None, None, None))
 

@@ -389,3 +389,5 @@ def test_a_model_that_made_the_labels_itself_is_told():
     labels = ["PBE", "7net-0 (surrogate, not DFT)"]
     assert "made by this model itself (7net-0" in find_own_labels(labels, "sevennet:7net-0")
     assert find_own_labels(labels, "heo-mini") is find_own_labels(labels[:1], "sevennet:7net-0") is None
+    assert "(chgnet:0.3.0 (potential))" in find_own_labels(["chgnet:0.3.0 (potential)"], "chgnet:0.3.0")
+    assert find_own_labels(["child@1 (potential)"], "other@1") is None
