@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +13,17 @@ from pathlib import Path
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from db.engine import session_scope
+from db.engine import exclusive, session_scope
 from db.files import list_files
 from db.schema import Evaluation, Relaxation, TrainingRun
 from heo_core.artifacts import ArtifactStore, StoredFile, compute_sha256, find_facts
+from heo_core.whole_file import PARTIAL
+
+REMOVAL = "removal of leftovers"
+"""Lock that whoever removes files holds, and whoever needs all that rows name to stay."""
 
 # Folders of Settings.work with a folder for each piece of work.
-_SHELVES = ("training", "curation")
+_SHELVES = ("training", "curation", "labels")
 
 # Pages that are named by their content.
 _PAGE = re.compile(r"-[0-9a-f]{12}\.html$")
@@ -40,8 +45,8 @@ def list_leftovers(
     """Return what was last written before a time and is not needed, the largest first.
 
     Trajectories of evaluations that were completed before it; files of the store that no row names; folders of
-    unfinished work: a training or curation that broke off could not go on without its own; report pages that newer
-    ones of the same evaluations replaced.
+    unfinished work: a training or curation that broke off could not go on without its own; logs of label sets; report
+    pages that newer ones of the same evaluations replaced, and what a kill left of one.
     """
     stored = {file.uri: file for file in artifacts.list_files()}
     old = _find_old_trajectories(session, before)
@@ -61,17 +66,19 @@ def list_leftovers(
 def collect_leftovers(
     url: str, artifacts: ArtifactStore, work: Path, pages: Path, before: datetime, *, remove: bool
 ) -> list[Leftover]:
-    """Return what list_leftovers finds; with `remove` it is gone then.
+    """Return what list_leftovers finds; with `remove` it is gone then, after a backup that is being made.
 
     First no row names a trajectory any more, then the file goes: a kill between the two leaves it for the next time.
     """
-    with session_scope(url) as session:
-        found = list_leftovers(session, artifacts, work, pages, before)
-        if remove:
-            uris = [leftover.uri for leftover in found]
-            session.execute(update(Relaxation).where(Relaxation.trajectory_uri.in_(uris)).values(trajectory_uri=None))
-    for leftover in found if remove else ():
-        _remove(artifacts, leftover.uri)
+    with exclusive(url, REMOVAL) if remove else nullcontext():
+        with session_scope(url) as session:
+            found = list_leftovers(session, artifacts, work, pages, before)
+            if remove:
+                uris = [leftover.uri for leftover in found]
+                named = Relaxation.trajectory_uri.in_(uris)
+                session.execute(update(Relaxation).where(named).values(trajectory_uri=None))
+        for leftover in found if remove else ():
+            _remove(artifacts, leftover.uri)
     return found
 
 
@@ -110,9 +117,13 @@ def _list_work(session: Session, work: Path) -> Iterator[Leftover]:
         facts = [found for file in [path, *path.rglob("*")] if (found := find_facts(file)) is not None]
         if not facts:
             continue
-        state = states.get(path.name.partition("-")[0], "unknown here")
+        reason = "unfinished work"
+        if path.parent == work / "training":
+            reason = f"checkpoints of a training that is {states.get(path.name.partition('-')[0], 'unknown here')}"
+        elif path.parent == work / "labels" and path.is_dir():
+            reason = "logs of a label set"
         yield Leftover(
-            f"checkpoints of a training that is {state}" if path.parent.name == "training" else "unfinished work",
+            reason,
             str(path),
             sum(fact.st_size for fact in facts),
             datetime.fromtimestamp(max(fact.st_mtime for fact in facts), UTC),
@@ -122,12 +133,16 @@ def _list_work(session: Session, work: Path) -> Iterator[Leftover]:
 def _list_pages(named: set[str], folder: Path) -> Iterator[Leftover]:
     for path in _list_folder(folder):
         facts = find_facts(path)
-        newest = path.with_name(_PAGE.sub(".html", path.name))
-        if facts is None or newest == path or not newest.exists() or compute_sha256(path) in named:
+        if facts is None:
             continue
-        yield Leftover(
-            "a newer page replaced it", str(path), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)
-        )
+        newest = path.with_name(_PAGE.sub(".html", path.name))
+        if path.name.startswith(PARTIAL):
+            reason = "half a page"
+        elif newest != path and newest.exists() and compute_sha256(path) not in named:
+            reason = "a newer page replaced it"
+        else:
+            continue
+        yield Leftover(reason, str(path), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
 
 
 def _list_folder(folder: Path) -> list[Path]:

@@ -24,17 +24,21 @@ MAX_STARTS = 3
 """A run whose process died is started again by an automation; one that kills its process every time must end."""
 
 
-def admit(*groups: Params) -> None:
-    """Refuse a run before any work: InputError for a path outside the allowed roots, HeoError after MAX_STARTS."""
+def admit(*groups: Params, **references: str) -> None:
+    """Refuse a run before any work: InputError for a path outside the allowed roots, HeoError after MAX_STARTS.
+
+    references: of models, by the names of the flow's parameters: `file:PATH` is a path too.
+    """
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         count_starts(context.flow_run.run_count)
     if FLOW_RUN_MARK not in os.environ:
         return
     settings = load_settings()
-    for group in groups:
-        for field, path in group.list_paths():
-            confine(path, field, settings)
+    paths = [named for group in groups for named in group.list_paths()]
+    paths += [(name, text.removeprefix("file:")) for name, text in references.items() if text.startswith("file:")]
+    for field, path in paths:
+        confine(path, field, settings)
 
 
 def count_starts(starts: int) -> None:
@@ -65,5 +69,6 @@ def confine(path: str, field: str, settings: Settings) -> Path:
 
 
 def _list_private(settings: Settings) -> tuple[Path, ...]:
-    """Passwords and databases, which lie within the default roots."""
-    return (*(settings.home / name for name in ("postgres", "prefect", "services.json")), CHECKOUT / ".env")
+    """Passwords and databases, which lie within the default roots; links followed, as they are for what is tested."""
+    private = (*(settings.home / name for name in ("postgres", "prefect", "services.json")), CHECKOUT / ".env")
+    return tuple(path.resolve() for path in private)

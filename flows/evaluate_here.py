@@ -37,7 +37,7 @@ def evaluate_here(
         scale: where the structures are computed
 
     """
-    admit(scale)
+    admit(scale, model=model)
     model_id = find_model(model)
     with use_runner(scale, load_settings()):
         return [evaluate_model(model_id, benchmark_id, force=force) for benchmark_id in benchmarks]

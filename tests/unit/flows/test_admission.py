@@ -56,6 +56,12 @@ def test_a_path_outside_the_roots_is_refused_wherever_it_stands(params, field, h
     assert "HEO_ALLOWED_ROOTS" in str(refusal.value)
 
 
+def test_the_reference_of_a_model_is_confined_as_a_field_is(home):
+    admit(model="heo-mini")
+    with pytest.raises(InputError, match=f"^model='{OUTSIDE}' leads to"):
+        admit(model=f"file:{OUTSIDE}")
+
+
 def test_what_lies_within_a_root_is_admitted_and_so_are_names_that_are_no_paths(home):
     admit(PipelineParams(), CurationParams(source="hub"), RelaxJobParams(files=(str(home / "a.cif"),), out=str(home)))
     admit(CurationParams(source=str(CHECKOUT / "heo_core" / "assets" / "sample")), CurationParams(source="tests"))
@@ -81,6 +87,14 @@ def test_the_roots_that_are_named_take_the_place_of_the_others(home, tmp_path, m
 def test_what_the_services_keep_to_themselves_is_no_place_for_a_run(name, home):
     with pytest.raises(InputError, match="keep to themselves"):
         admit(CurationParams(source=str(home / name)))
+
+
+def test_what_the_services_keep_elsewhere_by_a_link_is_no_place_either(home, tmp_path, monkeypatch):
+    (tmp_path / "disk" / "postgres").mkdir(parents=True)
+    (home / "postgres").symlink_to(tmp_path / "disk" / "postgres")
+    monkeypatch.setenv("HEO_ALLOWED_ROOTS", str(tmp_path / "disk"))
+    with pytest.raises(InputError, match="keep to themselves"):
+        admit(CurationParams(source=str(tmp_path / "disk" / "postgres" / "passwords.json")))
 
 
 @pytest.mark.parametrize("path", ["nul\0byte", "x" * 5000, "~nobody-of-this-name/x"])
