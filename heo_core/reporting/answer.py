@@ -26,7 +26,8 @@ class Statement:
     """Whether the candidate is better than the baseline by one metric on one benchmark.
 
     text is a whole sentence or two. difference and its interval are in `unit`, as people see them; None where there
-    is no number. is_counted: whether it counts in the headline and in notifications; a surrogate's word does not.
+    is no number. better_range: between which differences the candidate is better. is_counted: whether it counts in the
+    headline and in notifications; a surrogate's word does not.
     """
 
     benchmark: str
@@ -40,6 +41,7 @@ class Statement:
     difference: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
+    better_range: tuple[float, float] | None = None
     is_counted: bool = True
 
 
@@ -163,6 +165,7 @@ def _compute_statement(data: ReportData, benchmark: str, kind: str, candidate: s
         difference=change.difference,
         ci_low=change.low,
         ci_high=change.high,
+        better_range=change.better_range,
     )
 
 
@@ -202,6 +205,7 @@ def _tell_lower_minima(
         difference=change.difference,
         ci_low=change.low,
         ci_high=change.high,
+        better_range=change.better_range,
         is_counted=found.is_dft,
     )
 
@@ -223,6 +227,8 @@ def _refuse_to_judge(
 def _describe_change(data: ReportData, benchmark: str, change: Change, question: _Question) -> str:
     """Return "force error is 23 % lower (41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6, 36 structures)."."""
     direction = question.better_word if change.improved else question.worse_word
+    if change.improved is None:
+        direction = "higher" if change.difference > 0 else "lower"
     lead = f"{question.subject} is {_describe_size(change, question.metric)} {direction}"
     if change.difference == 0:
         lead = f"{question.subject} is unchanged"
@@ -233,7 +239,11 @@ def _describe_change(data: ReportData, benchmark: str, change: Change, question:
         return f"{question.subject} is the same in every case {facts.format('')}: the data do not decide."
     low, high = (change.format_bound(bound) for bound in change.interval)
     told = f"{lead} {facts.format(f'95 % CI {low} to {high}, ')}."
-    return f"{told} The interval includes zero: the data do not decide." if change.verdict == "undecided" else told
+    if change.verdict != "undecided":
+        return told
+    if change.interval[0] <= 0 <= change.interval[1]:
+        return f"{told} The interval includes zero: the data do not decide."
+    return f"{told} The data do not decide which of the two is nearer to 1."
 
 
 def _describe_size(change: Change, metric: str) -> str:
@@ -242,7 +252,10 @@ def _describe_size(change: Change, metric: str) -> str:
     if change.quantity.unit == "points":
         return f"{absolute} percentage points"
     if change.quantity.better == "one":
-        return absolute
+        if change.before is None:
+            return absolute
+        distances = abs(change.before - 1), abs(change.before + change.difference - 1)
+        return format_number(abs(distances[1] - distances[0]), change.decimals)
     if not change.before or get_quantity(metric).unit == "eV/atom":
         return f"{absolute} {change.quantity.unit}".rstrip()
     share = 100 * abs(change.difference / change.before)

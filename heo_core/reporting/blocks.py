@@ -161,12 +161,15 @@ class Missing:
 
 @dataclass(frozen=True)
 class Interval:
-    """Geometry of a small picture of a difference and its interval, in a box 200 wide with zero in the middle."""
+    """Geometry of a small picture of a difference and its interval, in a box 200 wide with zero in the middle.
+
+    good: from where to where the candidate is better; None where that is not known.
+    """
 
     low: float
     value: float
     high: float
-    better_left: bool
+    good: tuple[float, float] | None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -39,18 +40,38 @@ class Change:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     @property
-    def improved(self) -> bool:
-        """Whether the difference points the good way, decided or not."""
-        if self.quantity.better == "one" and self.before is not None and self.after is not None:
-            return abs(self.after - 1) < abs(self.before - 1)
-        return self.difference < 0 if self.quantity.better == "lower" else self.difference > 0
+    def better_range(self) -> tuple[float, float] | None:
+        """Between which differences the candidate is better; None where no way is good, or it is not known which.
+
+        Below zero or above it; where 1 is right, those that bring the candidate nearer to 1 than the baseline's own
+        value is, taken as it stands: none without that value.
+        """
+        match self.quantity.better:
+            case "lower":
+                return -math.inf, 0.0
+            case "higher":
+                return 0.0, math.inf
+            case "one" if self.before is not None:
+                as_near = 2 * (1 - self.before)  # so far on the other side of 1
+                return min(0.0, as_near), max(0.0, as_near)
+        return None
+
+    @property
+    def improved(self) -> bool | None:
+        """Whether the difference points the good way, decided or not; None where that is not known."""
+        good = self.better_range
+        return None if good is None else good[0] < self.difference < good[1]
 
     @property
     def verdict(self) -> Verdict:
-        """Better or worse only when the interval excludes zero, and nothing speaks against the difference itself."""
-        if self.caution or self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+        """Better or worse only when the whole interval is, and nothing speaks against the difference itself."""
+        good = self.better_range
+        if self.caution or self.interval is None or good is None:
             return "undecided"
-        return "better" if self.improved else "worse"
+        low, high = self.interval
+        if good[0] < low and high < good[1]:
+            return "better"
+        return "worse" if high < good[0] or low > good[1] else "undecided"
 
     @property
     def decimals(self) -> int:
@@ -69,13 +90,11 @@ class Change:
 
 def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -> Change | None:
     """Return the paired difference of a candidate to the baseline; None when it is missing or not a number."""
-    rows = data.comparisons
-    found = rows[(rows["benchmark"] == benchmark) & (rows["candidate"] == candidate) & (rows["name"] == metric)]
-    found = found[found["baseline"] == data.baseline]
-    value = as_number(found["value"].iloc[0]) if len(found) else None
-    if value is None:
+    row = data.find_comparison(candidate, benchmark, metric)
+    value = None if row is None else as_number(row["value"])
+    if row is None or value is None:
         return None
-    quantity, row = get_difference_quantity(metric), found.iloc[0]
+    quantity = get_difference_quantity(metric)
     n = int(as_number(row["n"]) or 0)
     before, after = (_find_level(data, label, benchmark, metric, n) for label in (str(data.baseline), candidate))
     if before is None or after is None:
@@ -109,24 +128,26 @@ def find_outcomes(data: ReportData, candidate: str) -> list[Outcome]:
             check
             if benchmark.partition("@")[0] == check.kind
             else replace(check, subject=f"{check.subject}, {benchmark}"),
-            _find_metric(data.metrics, benchmark, check.metric, label=str(data.baseline)),
-            _find_metric(data.metrics, benchmark, check.metric, label=candidate),
-            _find_metric(data.comparisons, benchmark, check.metric, candidate=candidate, baseline=str(data.baseline)),
+            _find_metric(data, benchmark, check.metric, str(data.baseline)),
+            _find_metric(data, benchmark, check.metric, candidate),
+            _make_metric(data.find_comparison(candidate, benchmark, check.metric)),
         )
         for check in CHECKS
         for benchmark in list_judged_benchmarks(data, check.kind)
     ]
 
 
-def _find_metric(rows: pd.DataFrame, benchmark: str, name: str, **names: str) -> Metric | None:
-    chosen = (rows["benchmark"] == benchmark) & (rows["name"] == name)
-    for column, wanted in names.items():
-        chosen &= rows[column] == wanted
-    if not chosen.any():
+def _find_metric(data: ReportData, benchmark: str, name: str, label: str) -> Metric | None:
+    rows = data.metrics
+    found = rows[(rows["label"] == label) & (rows["benchmark"] == benchmark) & (rows["name"] == name)]
+    return _make_metric(found.iloc[0] if len(found) else None)
+
+
+def _make_metric(row: pd.Series | None) -> Metric | None:
+    if row is None:
         return None
-    row = rows[chosen].iloc[0]
     value, low, high = (as_number(row[column]) for column in ("value", "ci_low", "ci_high"))
-    return Metric(name, value, str(row["unit"]), int(as_number(row["n"]) or 0), low, high)
+    return Metric(str(row["name"]), value, str(row["unit"]), int(as_number(row["n"]) or 0), low, high)
 
 
 def list_judged_benchmarks(data: ReportData, kind: str) -> list[str]:

@@ -242,8 +242,8 @@ class ReportData:
     compared with none.
     group_metrics: grouping is "element", "source" or "n_elements".
     evaluations: cautions are sentences on what must be known before the numbers are read, a list.
-    comparisons: value is candidate minus baseline on paired structures; caution: why it says nothing, None where it
-    does.
+    comparisons: value is candidate minus baseline on paired structures, of any pair of the models; caution: why it says
+    nothing, None where it does.
     force_components: a seeded subsample.
     sample_cells: structures of the dataset that are drawn; relaxed_cells: cases of relaxations that are drawn, before
     (label is None) and after under each model; both chosen by `heo_core.reporting.scenes`.
@@ -350,6 +350,16 @@ class ReportData:
         rows = self.metrics
         found = rows.loc[(rows["label"] == label) & (rows["benchmark"] == benchmark) & (rows["name"] == name), "value"]
         return as_number(found.iloc[0]) if len(found) else None
+
+    def find_comparison(self, candidate: str, benchmark: str, name: str) -> pd.Series | None:
+        """Row of the paired difference of a candidate to the baseline of this report; None where there is none.
+
+        Other pairs of its models may be stored too: a grandchild's assessment compares it with its own parent.
+        """
+        rows = self.comparisons
+        found = rows[(rows["candidate"] == candidate) & (rows["benchmark"] == benchmark) & (rows["name"] == name)]
+        found = found[found["baseline"] == self.baseline]
+        return found.iloc[0] if len(found) else None
 
 
 def as_number(value: Any) -> float | None:

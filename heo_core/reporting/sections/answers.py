@@ -5,7 +5,6 @@ from __future__ import annotations
 from heo_core.reporting.answer import Statement, compute_statements
 from heo_core.reporting.blocks import Answer, Block, Interval, Missing
 from heo_core.reporting.data import ReportData
-from heo_core.reporting.quantities import get_quantity
 from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark
 
 
@@ -43,5 +42,9 @@ def _draw_interval(statement: Statement) -> Interval | None:
     if low is None or value is None or high is None:
         return None
     reach = max(abs(low), abs(high), abs(value)) * 1.12 or 1.0
-    first, middle, last = (round(100 + 100 * number / reach, 1) for number in (low, value, high))
-    return Interval(first, middle, last, better_left=get_quantity(statement.metric).better == "lower")
+
+    def place(number: float) -> float:
+        return round(100 + 100 * min(max(number / reach, -1.0), 1.0), 1)
+
+    good = statement.better_range
+    return Interval(place(low), place(value), place(high), None if good is None else (place(good[0]), place(good[1])))

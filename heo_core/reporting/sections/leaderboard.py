@@ -191,13 +191,12 @@ def _make_metric_row(data: ReportData, benchmark: str, name: str, labels: list[s
 
 
 def _make_difference_cell(data: ReportData, candidate: str, benchmark: str, name: str) -> Cell:
-    rows = data.comparisons
-    found = rows[(rows["candidate"] == candidate) & (rows["benchmark"] == benchmark) & (rows["name"] == name)]
-    value = as_number(found["value"].iloc[0]) if len(found) else None
-    if value is None:
+    row = data.find_comparison(candidate, benchmark, name)
+    value = None if row is None else as_number(row["value"])
+    if row is None or value is None:
         return Cell(NONE)
-    quantity = get_difference_quantity(name, str(found["unit"].iloc[0]))
-    low, high = as_number(found["ci_low"].iloc[0]), as_number(found["ci_high"].iloc[0])
+    quantity = get_difference_quantity(name, str(row["unit"]))
+    low, high = as_number(row["ci_low"]), as_number(row["ci_high"])
     value *= quantity.factor
     if low is None or high is None:
         return Cell(format_number(value, choose_decimals(abs(value)), signed=True), order=value)

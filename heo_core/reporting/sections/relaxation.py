@@ -136,12 +136,13 @@ def _make_end_panels(
 
 
 def _find_intervals(data: ReportData, benchmark: str) -> dict[str, tuple[float, float]]:
-    rows = data.comparisons
-    rows = rows[(rows["benchmark"] == benchmark) & (rows["name"] == "reference_energy_mean_ev_per_atom")]
-    bounds = {
-        str(row["candidate"]): (as_number(row["ci_low"]), as_number(row["ci_high"])) for row in rows.to_dict("records")
-    }
-    return {label: (low, high) for label, (low, high) in bounds.items() if low is not None and high is not None}
+    intervals = {}
+    for label in data.candidates:
+        row = data.find_comparison(label, benchmark, "reference_energy_mean_ev_per_atom")
+        low, high = (None, None) if row is None else (as_number(row["ci_low"]), as_number(row["ci_high"]))
+        if low is not None and high is not None:
+            intervals[label] = (low, high)
+    return intervals
 
 
 def _make_unfinished_table(rows: pd.DataFrame, benchmark: str) -> Table:

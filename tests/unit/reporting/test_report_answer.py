@@ -15,6 +15,7 @@ from heo_core.reporting.palette import assign_styles
 from heo_core.reporting.quantities import get_quantity
 from heo_core.reporting.sections.benchmark_titles import describe_benchmark
 from heo_core.reporting.sections.leaderboard import build_leaderboard
+from heo_core.reporting.sections.relaxation import build_relaxation
 
 
 def make_comparison(before, after, low, high, name="forces_rmse_ev_per_ang", n=36):
@@ -114,6 +115,28 @@ def test_rattled_copies_of_a_structure_are_starts_and_no_structures(report):
     cautions = {caution.code: caution.text for caution in compute_cautions(data)}
     assert f"4 structures in {RATTLE}" in cautions["few-structures"]
     assert f"1 of 8 starts under {BASELINE}" in cautions["not-converged"]
+
+
+def test_a_difference_to_another_model_than_the_baseline_is_shown_nowhere():
+    report = make_synthetic_report(candidates=("child@1", "grandchild@1"))
+    own = report.comparisons[report.comparisons["candidate"] == "grandchild@1"]
+    other = own.assign(baseline="child@1", value=9.0, ci_low=8.0, ci_high=10.0)
+    without = report.comparisons.drop(own.index)
+
+    def draw(*rows):
+        data = replace(report, comparisons=pd.concat(rows))
+        styles = assign_styles(data.models)
+        panels = (
+            panel
+            for block in build_relaxation(data, styles).blocks
+            for panel in getattr(block, "panels", [])
+            if panel.key.startswith("paired-energy-")
+        )
+        return build_leaderboard(data, styles).blocks, [panel.figure.layout.shapes for panel in panels]
+
+    assert draw(other, report.comparisons) == draw(report.comparisons)
+    assert draw(report.comparisons, other) == draw(report.comparisons)
+    assert draw(other, without) == draw(without) != draw(report.comparisons)
 
 
 def test_a_missing_comparison_is_said_and_not_counted(report):

@@ -18,6 +18,7 @@ from heo_core.reporting.figures import plot_volume_curve, rank_materials
 from heo_core.reporting.page import render_page
 from heo_core.reporting.palette import assign_styles
 from heo_core.reporting.sections import build_sections
+from heo_core.reporting.sections.answers import build_answers
 from heo_core.reporting.summary import compute_answer
 
 OFF, HOLDOUT, CURVES = "off-equilibrium@1", "forgetting-holdout@1", "equation-of-state@1"
@@ -227,6 +228,35 @@ def test_a_slope_nearer_to_one_is_better_from_either_side():
         statement = next(s for s in compute_statements(data) if s.metric == "forces_softening_slope")
         assert statement.verdict == "better"
         assert "nearer to 1" in statement.text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "low", "high", "verdict", "words", "good"),
+    [
+        # 0.08 below 1, then 0.07 above it, give or take 0.03: no way is decided although the change itself is.
+        (0.92, 1.07, 0.12, 0.18, "undecided", "0.01 nearer to 1", (100.0, 179.4)),
+        (0.92, 1.3, 0.30, 0.46, "worse", "0.22 further from 1", (100.0, 131.1)),
+        (1.05, 1.01, -0.06, -0.02, "better", "0.040 nearer to 1", (0.0, 100.0)),
+        (1.05, 1.10, 0.03, 0.07, "worse", "0.050 further from 1", (0.0, 100.0)),
+    ],
+)
+def test_a_slope_is_nearer_to_one_only_where_the_whole_interval_is(before, after, low, high, verdict, words, good):
+    data = make_assessed_report({(OFF, "forces_softening_slope"): (before, after, low, high)})
+    statement = next(s for s in compute_statements(data) if s.metric == "forces_softening_slope")
+    assert (statement.verdict, words in statement.text) == (verdict, True)
+    assert ("do not decide which of the two is nearer to 1" in statement.text) == (verdict == "undecided")
+    (answer,) = build_answers(data, [statement])
+    assert answer.statements[0][1].good == good
+
+
+def test_a_slope_whose_distance_from_one_is_not_known_is_neither_better_nor_worse():
+    data = make_assessed_report({(OFF, "forces_softening_slope"): (0.8, 0.9, 0.08, 0.12)})
+    data = replace(data, metrics=data.metrics[data.metrics["benchmark"] != OFF])
+    statement = next(s for s in compute_statements(data) if s.metric == "forces_softening_slope")
+    assert statement.verdict == "undecided"
+    assert "is 0.100 higher" in statement.text
+    (answer,) = build_answers(data, [statement])
+    assert answer.statements[0][1].good is None
 
 
 def test_what_was_not_measured_is_said_with_the_command_that_measures_it():
