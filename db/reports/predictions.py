@@ -100,7 +100,7 @@ def load_volume_curves(session: Session, evaluations: Evaluations, labels: dict[
 
 def load_curve_points(session: Session, evaluations: Evaluations, labels: dict[int, str]) -> list[dict[str, Any]]:
     """Energies of the equations of state, the reference's own beside each model's."""
-    of = {e.id: labels[e.model_version_id] for e, benchmark in evaluations if benchmark.kind == "equation-of-state"}
+    of = {e.id: (labels[e.model_version_id], label(b)) for e, b in evaluations if b.kind == "equation-of-state"}
     query = (
         select(Evaluation.id, BenchmarkCase.recipe, Structure, Prediction.energy_ev)
         .join(BenchmarkCase, BenchmarkCase.benchmark_id == Evaluation.benchmark_id)
@@ -111,7 +111,8 @@ def load_curve_points(session: Session, evaluations: Evaluations, labels: dict[i
     )
     return [
         {
-            "label": of[evaluation_id],
+            "label": of[evaluation_id][0],
+            "benchmark": of[evaluation_id][1],
             "material": recipe["material"],
             "volume_factor": recipe["volume_factor"],
             "volume_ang3_per_atom": structure.volume_per_atom_ang3,

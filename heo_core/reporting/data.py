@@ -208,6 +208,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "physics_curves": ("label", "benchmark", "kind", "subject", "n_atoms", "x", "energy_ev"),
     "curve_points": (
         "label",
+        "benchmark",
         "material",
         "volume_factor",
         "volume_ang3_per_atom",

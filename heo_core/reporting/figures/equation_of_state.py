@@ -11,7 +11,7 @@ from heo_core.reporting.palette import INK, get_style, plain
 
 
 def plot_volume_curve(points: pd.DataFrame, styles: Styles, material: str) -> go.Figure:
-    """E(V) - E(V of the reference) of one material: the reference as black points, a line a model."""
+    """E(V) - E(V of the reference) of one material of one benchmark: the reference as black points, a line a model."""
     figure = make_figure("Volume (Å³/atom)", "E(V) − E(V of labels) (meV/atom)")
     rows = points[points["material"] == material]
     for label, own in by_label(rows):

@@ -17,7 +17,8 @@ _BOND_ANG = 1.4  # metal-oxygen bonds are as long or longer
 def plot_physics_curve(curves: pd.DataFrame, styles: Styles, kind: str, subject: str) -> go.Figure:
     """Energy of an oxide over its volume ("volume-curve") or of a pair over its distance ("repulsion"), a line a model.
 
-    It is above the lowest of the oxide; above that of the bond, the lowest of the pair at 1.4 Å or beyond.
+    curves: of one benchmark. Energies are above the lowest of the oxide; above that of the bond, the lowest of the pair
+    at 1.4 Å or beyond.
     """
     if kind == "volume-curve":
         figure = make_figure("Volume (Å³/atom)", "Energy above the lowest (meV/atom)")
@@ -41,7 +42,7 @@ def plot_physics_curve(curves: pd.DataFrame, styles: Styles, kind: str, subject:
 
 
 def list_physics_curves(curves: pd.DataFrame, kind: str, subject: str) -> dict[str, tuple[list[Any], list[Any]]]:
-    """Return x and y of the curve of every model of the frame, as `plot_physics_curve` draws them; None: no energy."""
+    """Return x and y of every model's curve, as `plot_physics_curve` draws them; None: no energy."""
     of_kind = curves[curves["kind"] == kind]
     return {label: _make_curve(rows[rows["subject"] == subject], kind) for label, rows in by_label(of_kind)}
 

@@ -38,11 +38,6 @@ def describe_benchmark(data: ReportData, benchmark: str) -> str:
     return f"{benchmark}{size}{f' · labels: {functionals}' if functionals else ''}"
 
 
-def describe_kind(data: ReportData, kind: str) -> str:
-    """Return the benchmarks of a kind, each with its number of structures."""
-    return " and ".join(describe_benchmark(data, name) for name in data.benchmarks_of_kind(kind))
-
-
 def make_key(name: str) -> str:
     """Return a name as part of an HTML id: letters, digits and hyphens, everything else by its code point."""
     return "".join(sign if sign.isascii() and (sign.isalnum() or sign == "-") else f".{ord(sign):x}." for sign in name)

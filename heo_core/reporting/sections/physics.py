@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from heo_core.reporting import figures
-from heo_core.reporting.blocks import Block, Cell, Choice, Column, Missing, Panel, Panels, Row, Section, Table
+from heo_core.reporting.blocks import Block, Cell, Choice, Column, Heading, Missing, Panel, Panels, Row, Section, Table
 from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.palette import ModelStyle, get_style
 from heo_core.reporting.quantities import format_significant
+from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark, make_key
 from heo_core.reporting.sections.cells import NONE
 
 # Title, unit and factor of each number, by check.
@@ -51,21 +52,37 @@ def build_physics(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section
         missing = Missing("These models' physics was not checked.", "heo evaluate --benchmark physics")
         return Section("physics", "Physics", lead, [missing])
     blocks: list[Block] = []
-    panels = _make_panels(data, styles)
+    names = list(dict.fromkeys(data.physics_checks["benchmark"].astype(str)))
+    for name in names:
+        suffix = ""
+        if len(names) > 1:
+            suffix = f"-{make_key(name)}"
+            blocks.append(Heading(KIND_TITLES["physics"], describe_benchmark(data, name)))
+        checks, curves = (frame[frame["benchmark"] == name] for frame in (data.physics_checks, data.physics_curves))
+        blocks.extend(_make_blocks(checks, curves, styles, suffix))
+    return Section("physics", "Physics", lead, blocks)
+
+
+def _make_blocks(
+    checks: pd.DataFrame, curves: pd.DataFrame, styles: Mapping[str, ModelStyle], suffix: str
+) -> Iterator[Block]:
+    """Yield the curves and tables of one benchmark; suffix: of their keys."""
+    panels = _make_panels(checks, curves, styles, suffix)
     if panels:
-        blocks.append(Panels(panels))
+        yield Panels(panels)
     for key, title in (
         ("cells", "Forces, stress and drift, cell by cell"),
         ("volume-curve", "Wells over the volume, oxide by oxide"),
         ("repulsion", "Repulsion, pair by pair"),
     ):
-        table = _make_table(data.physics_checks, styles, key, title)
+        table = _make_table(checks, styles, key, title, suffix)
         if table.rows:
-            blocks.append(table)
-    return Section("physics", "Physics", lead, blocks)
+            yield table
 
 
-def _make_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Panel]:
+def _make_panels(
+    checks: pd.DataFrame, curves: pd.DataFrame, styles: Mapping[str, ModelStyle], suffix: str
+) -> list[Panel]:
     panels = []
     for kind, choose, title, caption in (
         (
@@ -81,30 +98,27 @@ def _make_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Pan
             "A pair alone in a box, those with the most flips first. Where the energy falls inwards, there is a hole.",
         ),
     ):
-        subjects = _rank_subjects(data, kind)
+        subjects = _rank_subjects(checks, curves, kind)
         if not subjects:
             continue
-        curves = data.physics_curves
         choices = []
         for subject in subjects:
             drawn = list(figures.list_physics_curves(curves, kind, subject).values())
             choices.append(Choice(subject, {"x": [x for x, _ in drawn], "y": [y for _, y in drawn]}, {}))
         figure = figures.plot_physics_curve(curves, styles, kind, subjects[0])
-        panels.append(Panel(f"physics-{kind}", title, caption, figure, 360, choices, choose))
+        panels.append(Panel(f"physics-{kind}{suffix}", title, caption, figure, 360, choices, choose))
     return panels
 
 
-def _rank_subjects(data: ReportData, kind: str) -> list[str]:
+def _rank_subjects(checks: pd.DataFrame, curves: pd.DataFrame, kind: str) -> list[str]:
     """Subjects of a check that have a curve: those with the most flips under any model first, then by name."""
-    checks = data.physics_checks
     rows = checks[(checks["kind"] == kind) & (checks["name"] == "energy_flips")]
     flips = pd.to_numeric(rows["value"], errors="coerce").groupby(rows["subject"].astype(str)).max().fillna(0)
-    curves = data.physics_curves
     drawn = sorted({str(subject) for subject in curves.loc[curves["kind"] == kind, "subject"]})
     return sorted(drawn, key=lambda subject: -float(flips.get(subject, 0)))
 
 
-def _make_table(checks: pd.DataFrame, styles: Mapping[str, ModelStyle], key: str, title: str) -> Table:
+def _make_table(checks: pd.DataFrame, styles: Mapping[str, ModelStyle], key: str, title: str, suffix: str) -> Table:
     numbers = _NUMBERS[key]
     rows = checks[checks["kind"].isin(_KINDS[key])].sort_values("subject", kind="stable")
     columns = [Column("Subject", numeric=False), Column("Model", numeric=False)]
@@ -121,7 +135,7 @@ def _make_table(checks: pd.DataFrame, styles: Mapping[str, ModelStyle], key: str
                 colour=get_style(styles, str(label)).colour,
             )
         )
-    return Table(f"physics-{key}-table", title, columns, body, folded=key != "cells")
+    return Table(f"physics-{key}-table{suffix}", title, columns, body, folded=key != "cells")
 
 
 def _make_cell(value: object, factor: float) -> Cell:

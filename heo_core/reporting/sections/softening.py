@@ -6,6 +6,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from heo_core.evaluation.assessment import Outcome, describe_limit
 from heo_core.reporting import figures
 from heo_core.reporting.blocks import Block, Cell, Column, Heading, Missing, Panel, Panels, Row, Section, Table
@@ -13,7 +15,7 @@ from heo_core.reporting.comparison import find_outcomes, list_judged_benchmarks
 from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.palette import ModelStyle
 from heo_core.reporting.quantities import choose_decimals, format_number, format_significant
-from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark, describe_kind, make_key
+from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark, make_key
 from heo_core.reporting.sections.cells import NONE, make_significant_cell
 from heo_core.reporting.sections.energy_forces import make_force_panels
 from heo_core.reporting.sections.group_errors import make_group_blocks
@@ -42,10 +44,15 @@ def build_softening(data: ReportData, styles: Mapping[str, ModelStyle]) -> Secti
         if parity:
             blocks += [Heading(KIND_TITLES["off-equilibrium"], describe_benchmark(data, benchmark)), Panels(parity)]
         blocks += make_group_blocks(data, styles, benchmark)
-    if len(data.curve_points):
-        blocks.append(Heading(KIND_TITLES["equation-of-state"], describe_kind(data, "equation-of-state")))
-        blocks.append(Panels(_make_curve_panels(data, styles), size="small"))
-        blocks.append(_make_material_table(data))
+    names = data.benchmarks_of_kind("equation-of-state")
+    for benchmark in names:
+        points = data.curve_points[data.curve_points["benchmark"] == benchmark]
+        if points.empty:
+            continue
+        suffix = f"-{make_key(benchmark)}" if len(names) > 1 else ""
+        blocks.append(Heading(KIND_TITLES["equation-of-state"], describe_benchmark(data, benchmark)))
+        blocks.append(Panels(_make_curve_panels(points, styles, suffix), size="small"))
+        blocks.append(_make_material_table(data, benchmark, suffix))
     return Section("softening", "Softening and forgetting", lead, blocks)
 
 
@@ -113,33 +120,34 @@ def _make_outcome_cell(outcome: Outcome) -> Cell:
     return Cell(format_number(difference, decimals, signed=True), ends, difference, low, high)
 
 
-def _make_curve_panels(data: ReportData, styles: Mapping[str, ModelStyle]) -> list[Panel]:
+def _make_curve_panels(points: pd.DataFrame, styles: Mapping[str, ModelStyle], suffix: str) -> list[Panel]:
     """Curves of a few oxides: those on which a model lies furthest from the reference, and those where all fit best."""
-    order = figures.rank_materials(data.curve_points)
+    order = figures.rank_materials(points)
     half = _N_CURVES // 2
     chosen = order if len(order) <= _N_CURVES else [*order[:half], *order[-half:]]
     captions = ["Black: the labels. Each curve counts from its value at the reference's relaxed volume."]
     captions += ["Among those that fit worst."] * (half - 1) + ["Among those that fit best."] * half
     return [
         Panel(
-            f"curve-{make_key(material)}",
+            f"curve-{make_key(material)}{suffix}",
             f"{material}.",
             captions[i],
-            figures.plot_volume_curve(data.curve_points, styles, material),
+            figures.plot_volume_curve(points, styles, material),
             height=300,
         )
         for i, material in enumerate(chosen)
     ]
 
 
-def _make_material_table(data: ReportData) -> Table:
-    labels = [label for label in data.models["label"].astype(str) if label in set(data.volume_curves["label"])]
+def _make_material_table(data: ReportData, benchmark: str, suffix: str) -> Table:
+    curves = data.volume_curves[data.volume_curves["benchmark"] == benchmark]
+    labels = [label for label in data.models["label"].astype(str) if label in set(curves["label"])]
     columns = [Column("Material", numeric=False), Column("V", "Å³/atom", "reference"), Column("B", "GPa", "reference")]
     for label in labels:
         columns += [Column("V error", "%", label), Column("B error", "%", label), Column("Curve", "meV/atom", label)]
-    by_key = {(str(r["material"]), str(r["label"])): r for r in data.volume_curves.to_dict("records")}
+    by_key = {(str(r["material"]), str(r["label"])): r for r in curves.to_dict("records")}
     rows = []
-    for material in dict.fromkeys(data.volume_curves["material"].astype(str)):
+    for material in dict.fromkeys(curves["material"].astype(str)):
         found = [by_key.get((material, label)) for label in labels]
         about = next(row for row in found if row is not None)
         reference = (about["reference_volume_ang3_per_atom"], about["reference_bulk_modulus_gpa"])
@@ -147,7 +155,8 @@ def _make_material_table(data: ReportData) -> Table:
         for row in found:
             cells += _make_material_cells(row)
         rows.append(Row(cells))
-    return Table("materials", "Equilibrium volume and bulk modulus of every oxide", columns, rows, folded=True)
+    title = "Equilibrium volume and bulk modulus of every oxide"
+    return Table(f"materials{suffix}", title, columns, rows, folded=True)
 
 
 def _make_material_cells(row: Mapping[Hashable, Any] | None) -> list[Cell]:

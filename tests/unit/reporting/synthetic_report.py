@@ -512,7 +512,16 @@ def make_hostile_report(text):
         ),
         "physics_checks": make_frame(
             "physics_checks",
-            [{"label": BASELINE, "kind": "repulsion", "subject": text, "name": "energy_flips", "failure": text}],
+            [
+                {
+                    "label": BASELINE,
+                    "benchmark": text,
+                    "kind": "repulsion",
+                    "subject": text,
+                    "name": "energy_flips",
+                    "failure": text,
+                }
+            ],
         ),
         "volume_curves": make_frame(
             "volume_curves", [{"label": BASELINE, "benchmark": "eos", "material": text, "failure": text}]

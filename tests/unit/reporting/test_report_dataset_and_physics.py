@@ -112,9 +112,12 @@ def test_a_structure_without_an_end_is_never_close_to_its_reference(styles):
     assert curve.y == pytest.approx([50, 50, 75])
 
 
+PHYSICS = {"label": BASELINE, "benchmark": "physics@1"}
+
+
 def list_curve(kind, subject, energies, x, n_atoms=2):
     return [
-        {"label": BASELINE, "kind": kind, "subject": subject, "n_atoms": n_atoms, "x": place, "energy_ev": energy}
+        {**PHYSICS, "kind": kind, "subject": subject, "n_atoms": n_atoms, "x": place, "energy_ev": energy}
         for place, energy in zip(x, energies, strict=True)
     ]
 
@@ -140,7 +143,7 @@ def test_physics_says_why_a_subject_has_no_number_and_shows_the_worst_first(repo
     curves = [row for pair in ("Mg-O", "Ag-O") for row in list_curve("repulsion", pair, [1, 0], [1.0, 2.0])]
     data = replace(
         report,
-        physics_checks=make_frame("physics_checks", [{"label": BASELINE, **check} for check in checks]),
+        physics_checks=make_frame("physics_checks", [{**PHYSICS, **check} for check in checks]),
         physics_curves=make_frame("physics_curves", curves),
     )
     panels, table = build_physics(data, styles).blocks
@@ -149,6 +152,19 @@ def test_physics_says_why_a_subject_has_no_number_and_shows_the_worst_first(repo
     assert isinstance(table, Table)
     assert {row.cells[0].text: row.cells[-1].text for row in table.rows}["Tc-O"] == "does not know Tc"
     assert np.isfinite(panels.panels[0].figure.data[0].y).all()
+
+
+def test_two_benchmarks_of_physics_are_not_mixed(report, styles):
+    check = {**PHYSICS, "kind": "repulsion", "subject": "Mg-O", "name": "energy_flips", "value": 0, "unit": "1"}
+    checks = make_frame("physics_checks", [check, {**check, "benchmark": "mine@1", "value": 4}])
+    curves = make_frame("physics_curves", list_curve("repulsion", "Mg-O", [1, 0], [1.0, 2.0]))
+    both = pd.concat([curves, curves.assign(benchmark="mine@1", x=curves["x"] + 0.5)])
+    blocks = build_physics(replace(report, physics_checks=checks, physics_curves=both), styles).blocks
+    assert [table.rows[0].cells[2].text for table in blocks if isinstance(table, Table)] == ["0", "4.00"]
+    panels = [panel for block in blocks if isinstance(block, Panels) for panel in block.panels]
+    assert [list(panel.figure.data[0].x) for panel in panels] == [[1, 2], [1.5, 2.5]]
+    keys = [block.key for block in blocks if isinstance(block, Table)] + [panel.key for panel in panels]
+    assert len(set(keys)) == 4
 
 
 def test_unchecked_physics_names_the_command(report, styles):

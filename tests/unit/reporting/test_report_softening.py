@@ -80,6 +80,7 @@ def make_curves(labels):
             points += [
                 {
                     "label": label,
+                    "benchmark": CURVES,
                     "material": material,
                     "volume_factor": v / 10,
                     "volume_ang3_per_atom": v,
@@ -292,6 +293,32 @@ def test_curves_count_from_the_reference_volume_and_the_worst_comes_first():
     for trace, stiffness in zip(figure.data, (80, 80, 60), strict=True):
         assert trace.y[4] == pytest.approx(0, abs=1e-3)
         assert trace.y[0] == pytest.approx(stiffness, rel=1e-3)
+
+
+def test_two_benchmarks_of_equations_of_state_are_not_mixed():
+    data = make_assessed_report()
+    mine = {"benchmark": "mine@1"}
+    second = data.benchmarks[data.benchmarks["benchmark"] == CURVES].assign(**mine)
+    curves = data.volume_curves.assign(bulk_modulus_error_fraction=0.3, **mine)
+    points = data.curve_points.assign(volume_ang3_per_atom=data.curve_points["volume_ang3_per_atom"] + 5, **mine)
+    both = replace(
+        data,
+        benchmarks=pd.concat([data.benchmarks, second]),
+        volume_curves=pd.concat([data.volume_curves, curves]),
+        curve_points=pd.concat([data.curve_points, points]),
+    )
+
+    def draw(data):
+        blocks = next(section for section in build_sections(data) if section.key == "softening").blocks
+        tables = [block for block in blocks if getattr(block, "key", "").startswith("materials")]
+        panels = [p for b in blocks for p in getattr(b, "panels", []) if p.key.startswith("curve-M0O")]
+        return [table.rows[0] for table in tables], [tuple(panel.figure.data[0].x) for panel in panels]
+
+    (row,), (x,) = draw(data)
+    (first, own), (first_x, own_x) = draw(both)
+    assert (first, first_x) == (row, x)
+    assert own.cells[4].text == "+30.0"
+    assert own_x == pytest.approx(np.array(x) + 5)
 
 
 def test_errors_on_training_and_validation_stand_in_their_own_table_and_not_in_the_answer():
