@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from db.schema import Benchmark, Dataset, ModelVersion, Sweep
@@ -30,9 +30,9 @@ def find_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](
     is_model = table is ModelVersion
     name, separator, version = (reference.removeprefix(REGISTRY_PREFIX) if is_model else reference).rpartition("@")
     if not separator:
-        return session.scalar(_newest(table).where(table.name == version))
+        return session.scalar(select(table).where(table.name == version).order_by(table.version.desc()).limit(1))
     if is_model and version == PRODUCTION:
-        return session.scalar(_newest(table).where(table.name == name, ModelVersion.state == PRODUCTION))
+        return session.scalar(select(table).where(table.name == name, ModelVersion.state == PRODUCTION))
     if not version.isdecimal():
         or_word = f", or '{PRODUCTION}'" if is_model else ""
         raise InputError(f"{reference!r}: after '@' stands a version number, for example {name or 'NAME'}@1{or_word}")
@@ -55,7 +55,8 @@ def get_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, 
 
 def list_references[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, table: type[T]) -> list[str]:
     """All NAME@VERSION of a table, newest first."""
-    return [label(row) for row in session.scalars(_newest(table))]
+    newest = select(table).order_by(table.created_at.desc(), table.version.desc(), table.id.desc())
+    return [label(row) for row in session.scalars(newest)]
 
 
 def add_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, row: T) -> tuple[T, bool]:
@@ -72,7 +73,3 @@ def add_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, 
     session.add(row)
     session.flush()
     return row, True
-
-
-def _newest[T: (Dataset, ModelVersion, Benchmark, Sweep)](table: type[T]) -> Select[tuple[T]]:
-    return select(table).order_by(table.created_at.desc(), table.version.desc(), table.id.desc())

@@ -295,6 +295,12 @@ def test_a_reference_is_a_name_with_or_without_a_version(family: str, prefix: st
             models.get_registered_model(session, "nobody@production")
 
 
+def test_the_newest_version_is_the_one_of_the_highest_number(family: str) -> None:
+    with session_scope(family) as session:  # a transaction that began later may have been the first to take a number
+        session.execute(text("update model_version set created_at = now() + interval '1 s' where version = 1"))
+        assert models.get_registered_model(session, "child").version == 2
+
+
 def test_facts_of_a_file_are_filled_in_when_they_become_known_and_are_not_forgotten(family: str) -> None:
     model = ModelFile("mace", "heo-mini", "heo-mini.model", "heo-mini".ljust(64, "0"), ("Mg", "O"), "MIT")
     with session_scope(family) as session:
