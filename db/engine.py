@@ -26,25 +26,36 @@ def session_scope(url: str) -> Iterator[Session]:
 
     ServiceError, with host and port, when the database cannot be reached.
     """
-    with Session(get_engine(url), expire_on_commit=False) as session:
+    with _explained(url), Session(get_engine(url), expire_on_commit=False) as session:
         try:
             yield session
             session.commit()
-        except OperationalError as exc:
-            session.rollback()
-            raise _explain(url, exc) from exc
         except BaseException:
             session.rollback()
             raise
 
 
-def _explain(url: str, exc: OperationalError) -> Exception:
-    """Return what to raise: a ServiceError if the connection is what failed, else the error as it is."""
-    if not _is_unreachable(exc):
-        return exc
-    place = make_url(url)
-    reason = str(exc.orig).strip().splitlines()[0] if exc.orig else "no reason given"
-    return ServiceError(f"database {place.database} at {place.host}:{place.port or 5432} cannot be used: {reason}")
+@contextmanager
+def snapshot_scope(url: str) -> Iterator[Session]:
+    """One unit of reading: as session_scope, but all queries see the database as it is at the first of them."""
+    with session_scope(url) as session:
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        yield session
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Turn an error into a ServiceError if the connection is what failed; any other stays as it is."""
+    try:
+        yield
+    except OperationalError as exc:
+        if not _is_unreachable(exc):
+            raise
+        place = make_url(url)
+        reason = str(exc.orig).strip().splitlines()[0] if exc.orig else "no reason given"
+        raise ServiceError(
+            f"database {place.database} at {place.host}:{place.port or 5432} cannot be used: {reason}"
+        ) from exc
 
 
 def _is_unreachable(exc: OperationalError) -> bool:
@@ -62,7 +73,7 @@ def exclusive(url: str, key: str, on_wait: Callable[[], None] | None = None) -> 
     """
     name = {"key": key}
     with ExitStack() as stack:
-        try:
+        with _explained(url):
             connection = stack.enter_context(get_engine(url).connect())
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             free = connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:key, 0))"), name)
@@ -70,8 +81,6 @@ def exclusive(url: str, key: str, on_wait: Callable[[], None] | None = None) -> 
                 if on_wait is not None:
                     on_wait()
                 connection.execute(text("select pg_advisory_lock(hashtextextended(:key, 0))"), name)
-        except OperationalError as exc:
-            raise _explain(url, exc) from exc
         try:
             yield not free
         finally:
@@ -87,7 +96,7 @@ def claim(url: str, keys: Sequence[str], most: int) -> Iterator[list[str]]:
     """
     held: list[str] = []
     with ExitStack() as stack:
-        try:
+        with _explained(url):
             connection = stack.enter_context(get_engine(url).connect())
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             stack.callback(_unlock, connection, held)  # whatever happens: in the pool it would keep what it holds
@@ -95,8 +104,6 @@ def claim(url: str, keys: Sequence[str], most: int) -> Iterator[list[str]]:
             for key in keys:
                 if len(held) < most and connection.scalar(lock, {"key": key}):
                     held.append(key)
-        except OperationalError as exc:
-            raise _explain(url, exc) from exc
         yield held
 
 

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from db import reports
-from db.engine import session_scope
+from db.engine import session_scope, snapshot_scope
 from flows.admission import admit, limit
 from flows.evaluate import find_models
 from flows.settings import load_settings
@@ -29,7 +29,8 @@ def write_report(name: str, model_ids: list[int], benchmarks: Sequence[str] = ()
     """Return the id of the report: a page of all that the database knows of these models, copied to a folder `out`."""
     settings = load_settings()
     url = settings.resolve_database_url()
-    with session_scope(url) as session:
+    with snapshot_scope(url) as session:
+        evaluation_ids = reports.list_evaluation_ids(session, model_ids, benchmarks)
         data = reports.load_report_data(session, model_ids, benchmarks)
     answer, page = compute_answer(data), render_page(data)
     sha256 = hashlib.sha256(page.encode()).hexdigest()
@@ -41,7 +42,9 @@ def write_report(name: str, model_ids: list[int], benchmarks: Sequence[str] = ()
     write_page(json.dumps({"path": str(newest), "summary": answer}, indent=1), settings.reports / f"{name}.json")
     get_run_logger().info("wrote %s", newest)
     with session_scope(url) as session:
-        return reports.add_report(session, name, model_ids, benchmarks, uri=path.as_uri(), sha256=sha256, answer=answer)
+        return reports.add_report(
+            session, name, model_ids, evaluation_ids, uri=path.as_uri(), sha256=sha256, answer=answer
+        )
 
 
 @task(name="draw the figures", cache_policy=NO_CACHE, **AGAIN)

@@ -195,7 +195,7 @@ def write_map(study_id: int, model_id: int, params: StabilityParams) -> str:
     if params.out is not None:
         write_summary(Path(params.out).expanduser() / "stability.csv", rows)
     with session_scope(url) as session:
-        reports.add_report(session, name, [model_id], uri=path.as_uri(), sha256=sha256, answer=summarise_map(rows))
+        reports.add_report(session, name, [model_id], [], uri=path.as_uri(), sha256=sha256, answer=summarise_map(rows))
     get_run_logger().info("wrote %s", newest)
     link = settings.resolve_report_link(newest.name)
     create_link_artifact(link, link_text="The map of stability", key="stability-link", description="Map of stability")

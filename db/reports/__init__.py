@@ -80,22 +80,29 @@ def load_report_data(session: Session, model_ids: Sequence[int], benchmarks: Seq
     )
 
 
+def list_evaluation_ids(session: Session, model_ids: Sequence[int], benchmarks: Sequence[str] = ()) -> list[int]:
+    """List the evaluations that load_report_data reads at the same moment."""
+    return [evaluation.id for evaluation, _ in load_evaluations(session, model_ids, benchmarks)]
+
+
 def add_report(
     session: Session,
     name: str,
     model_ids: Sequence[int],
-    benchmarks: Sequence[str] = (),
+    evaluation_ids: Sequence[int],
     *,
     uri: str,
     sha256: str,
     answer: list[str],
 ) -> int:
-    """Store that a page was written; the same page over the same evaluations is one row. Returns its id."""
-    evaluation_ids = [evaluation.id for evaluation, _ in load_evaluations(session, model_ids, benchmarks)]
-    # What makes a report this one: its name, its models and the evaluations there are of them.
+    """Store that a page was written; the same page over the same evaluations is one row. Returns its id.
+
+    evaluation_ids: those that the page was made from, none for a page that shows no evaluation.
+    """
+    # What makes a report this one.
     key = hash_json({"name": name, "models": list(model_ids), "evaluations": sorted(evaluation_ids)})
     values = {"uri": uri, "sha256": sha256, "answer": answer, "created_at": datetime.now(UTC)}
-    statement = insert(Report).values(key=key, name=name, evaluation_ids=evaluation_ids, **values)
+    statement = insert(Report).values(key=key, name=name, evaluation_ids=list(evaluation_ids), **values)
     statement = statement.on_conflict_do_update(index_elements=["key"], set_=values)
     return session.scalars(statement.returning(Report.id)).one()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 
 from db import datasets, descriptors, evaluations, models, training
 from db.engine import exclusive, get_engine, session_scope
@@ -368,3 +369,14 @@ def test_a_database_that_is_down_is_named_without_its_password() -> None:
     assert "hidden" not in str(caught.value)
     with pytest.raises(ServiceError, match=r"heo at 127\.0\.0\.1:1 cannot be used"), exclusive(url, "a lock"):
         pass
+
+
+def test_an_error_that_is_not_of_the_connection_stays_as_it_is_and_is_not_its_own_cause(database_url: str) -> None:
+    class DiskFullError(Exception):
+        sqlstate = "53100"
+
+    error = OperationalError("insert", {}, DiskFullError("no space left"))
+    with pytest.raises(OperationalError) as caught, session_scope(database_url):
+        raise error
+    assert caught.value is error
+    assert error.__cause__ is None

@@ -71,7 +71,9 @@ def add_comparison(url: str, difference: float) -> tuple[int, list[int], list[in
             evaluation_ids.append(made.id)
         change = Metric(FORCES, difference, "eV/Å", 8, difference - 0.01, difference + 0.01)
         evaluations.set_comparison(session, *evaluation_ids, [change])
-        report_id = reports.add_report(session, "page", model_ids, uri="file:///page.html", sha256="0" * 64, answer=[])
+        report_id = reports.add_report(
+            session, "page", model_ids, evaluation_ids, uri="file:///page.html", sha256="0" * 64, answer=[]
+        )
         return report_id, model_ids, [benchmark.id]
 
 

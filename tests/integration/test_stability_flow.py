@@ -10,8 +10,9 @@ from threading import Event, Thread
 import psycopg
 import pytest
 
-from db.engine import claim, get_engine
-from heo_core.params import RelaxParams, StabilityParams
+from db import evaluations
+from db.engine import claim, get_engine, session_scope
+from heo_core.params import EnergyForcesParams, RelaxParams, StabilityParams
 
 # Cells of eight atoms; xenon is no cation that the model or the ionic radii know.
 PARAMS = {
@@ -74,7 +75,14 @@ def test_a_map_is_made_once_goes_on_where_it_broke_off_and_keeps_what_failed(
     kept = "select number, created_at from stability_cell where composition = 'MgNi' order by 1"
     before = query(database_url, kept)
     query(database_url, "delete from stability_cell where composition = 'MgNi' and number = 2")
+    with session_scope(database_url) as session:  # of the model, and of no matter to the map
+        benchmark = evaluations.add_benchmark(
+            session, EnergyForcesParams(), [], name="empty", dataset_id=None, reference_id=None
+        )
+        made = evaluations.start_evaluation(session, 1, benchmark.id, flow_run_id=None)
+        evaluations.complete_evaluation(session, made.id, [], 1.0)
     again = stability(params)
+    assert query(database_url, "select count(*) from report") == [(1,)]
     after = query(database_url, kept)
     assert again["study_id"] == first["study_id"]
     assert after[0] == before[0]
