@@ -168,12 +168,11 @@ def db_url() -> None:
 @db_app.command("psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def db_psql(ctx: typer.Context) -> None:
     """Open psql on the database; all arguments go to psql: heo db psql -c 'select * from metric'."""
-    from urllib.parse import unquote, urlsplit
+    from deploy.services.postgres import split_password
 
-    url = urlsplit(_psql_url())
-    if url.password is not None:  # the environment of a process is private, its command line is not
-        os.environ["PGPASSWORD"] = unquote(url.password)
-    address = url._replace(netloc=url.netloc.replace(f":{url.password}@", "@", 1)).geturl()
+    address, password = split_password(_psql_url())
+    if password is not None:
+        os.environ["PGPASSWORD"] = password
     _exec(_psql(), [address, *ctx.args])
 
 

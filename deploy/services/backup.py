@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from deploy.services.postgres import binary
+from deploy.services.postgres import binary, split_password
 from deploy.services.process import Say
 from flows.settings import Settings
 from heo_core.artifacts import check_sha256, compute_sha256
@@ -30,19 +30,19 @@ DUMP, FILES, MANIFEST = "heo.dump", "files", "manifest.json"
 def back_up(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
     """Write a backup into a folder that is not there yet, whole or not at all; return its manifest.
 
-    It shows one moment, also while work goes on. ModelError for a file that is missing or has changed: `heo db check`
-    names all such.
+    It shows one moment, also while work goes on; only gc waits for it, or it for gc. ModelError for a file that is
+    missing or has changed: `heo db check` names all such.
     """
     from sqlalchemy import text
 
-    from db.engine import session_scope
+    from db.engine import exclusive, snapshot_scope
     from db.files import list_files
+    from db.retention import REMOVAL
 
     if folder.exists():
         raise InputError(f"{folder} is there already: name a folder that is not")
     url = settings.resolve_database_url()
-    with _partial(folder) as partial, session_scope(url) as session:
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    with _partial(folder) as partial, exclusive(url, REMOVAL), snapshot_scope(url) as session:
         snapshot = session.scalar(text("select pg_export_snapshot()"))
         say("dumping the database")
         _run("pg_dump", url, "--format=custom", f"--snapshot={snapshot}", f"--file={partial / DUMP}")
@@ -65,30 +65,46 @@ def back_up(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 def restore(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
     """Restore a backup into a database that nobody has used yet; return its manifest.
 
-    Files go into this machine's artifact store and report folder, and the rows name them there. InputError for a folder
-    that is no backup or is damaged, and where the database holds results, which would be lost.
+    Files go into this machine's artifact store and report folder, and the rows name them there; a restore that was
+    killed before they did is ended. InputError for a folder that is no backup or is damaged, and where the database
+    holds other results, which would be lost.
     """
     from db import migrations
     from db.check import is_empty
     from db.engine import get_engine, session_scope
-    from db.files import relocate_files
+    from db.files import list_files, relocate_files
 
     manifest = _read_manifest(folder)
     url = settings.resolve_database_url()
     migrations.upgrade(url)  # makes the role that the dump gives rights to
     with session_scope(url) as session:
-        if not is_empty(session):
-            raise InputError("this database holds results, which restoring would replace: restore into a new HEO_HOME")
+        is_fresh = is_empty(session)
+        named = {file.uri for file in list_files(session)}
+    if not is_fresh and not _is_elsewhere(named, manifest, settings):
+        raise InputError("this database holds results, which restoring would replace: restore into a new HEO_HOME")
     say(f"copying {len(manifest['files'])} files")
     moved = {file["uri"]: _put_back(settings, folder, file["uri"], file["sha256"]) for file in manifest["files"]}
-    say("restoring the database")
-    migrations.take_down(url)
-    get_engine(url).dispose()
-    _run("pg_restore", url, "--clean", "--if-exists", "--no-owner", "--single-transaction", str(folder / DUMP))
-    migrations.upgrade(url)
+    if is_fresh:
+        say("restoring the database")
+        migrations.take_down(url)
+        get_engine(url).dispose()
+        _run("pg_restore", url, "--clean", "--if-exists", "--no-owner", "--single-transaction", str(folder / DUMP))
+        migrations.upgrade(url)
+    else:
+        say("the database is restored already: letting its rows name the files here")
     with session_scope(url) as session:
         relocate_files(session, moved)
     return manifest
+
+
+def _is_elsewhere(named: set[str], manifest: dict[str, Any], settings: Settings) -> bool:
+    """Tell whether rows name files of a backup and only where these were, not where this machine keeps such files."""
+    here = (f"{settings.artifacts.uri}/", f"{settings.reports.as_uri()}/")
+    return (
+        bool(named)
+        and named <= {file["uri"] for file in manifest["files"]}
+        and not any(uri.startswith(here) for uri in named)
+    )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -113,7 +129,7 @@ def _put_back(settings: Settings, folder: Path, uri: str, sha256: str) -> str:
     check_sha256(source, sha256)
     if source.suffix != ".html":
         return settings.artifacts.put(source).uri
-    target = settings.reports / unquote(uri.rpartition("/")[2])
+    target = settings.reports / Path(unquote(uri)).name
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     return target.as_uri()
@@ -138,11 +154,10 @@ def _run(program: str, url: str, *options: str) -> None:
         path = str(binary(program))
     except ServiceError:
         path = program
-    address = urlsplit(url.replace("+psycopg", "", 1))
+    place, password = split_password(url)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    if address.password is not None:  # the environment of a process is private, its command line is not
-        environment["PGPASSWORD"] = unquote(address.password)
-    place = address._replace(netloc=address.netloc.replace(f":{address.password}@", "@", 1)).geturl()
+    if password is not None:
+        environment["PGPASSWORD"] = password
     try:
         result = subprocess.run(
             [path, f"--dbname={place}", "--no-password", *options],

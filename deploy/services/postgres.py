@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psutil
 
@@ -106,6 +107,18 @@ class Cluster:
             return {str(role): str(password) for role, password in json.loads(path.read_text()).items()}
         except (OSError, ValueError) as exc:
             raise ServiceError(f"the passwords of the embedded Postgres cannot be read from {path}") from exc
+
+
+def split_password(url: str) -> tuple[str, str | None]:
+    """Return a URL as Postgres's own programs know it, without its password, and the password.
+
+    The environment of a process, where the password goes (PGPASSWORD), is private; its command line is not.
+    """
+    address = urlsplit(url.replace("+psycopg", "", 1))
+    if address.password is None:
+        return address.geturl(), None
+    place = address._replace(netloc=address.netloc.replace(f":{address.password}@", "@", 1))
+    return place.geturl(), unquote(address.password)
 
 
 def binary(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -162,6 +163,10 @@ def test_what_is_old_and_what_no_row_names_can_go(session: Session, settings: Se
     replaced, foreign = settings.reports / "page-0123456789ab.html", settings.reports / "year-20261126.html"
     for page in (replaced, foreign):
         page.write_text("of last year")
+    half = settings.reports / ".partial-0123456789abcdef"
+    half.write_text("<html>")
+    for name in ("mine", "yours"):
+        (settings.work / "labels" / name).mkdir(parents=True)
     trajectory, weights = (
         session.scalars(select(column).where(column.is_not(None))).one()
         for column in (RelaxationRow.trajectory_uri, ModelVersion.artifact_uri)
@@ -180,7 +185,10 @@ def test_what_is_old_and_what_no_row_names_can_go(session: Session, settings: Se
         orphan: "no row names it",
         trajectory: "trajectory of an old evaluation",
         str(checkpoints.parent): "checkpoints of a training that is unknown here",
+        str(settings.work / "labels" / "mine"): "logs of a label set",
+        str(settings.work / "labels" / "yours"): "logs of a label set",
         str(replaced): "a newer page replaced it",
+        str(half): "half a page",
     }
     assert collect(1, remove=False) == expected
     assert {file.uri for file in artifacts.list_files()} == {orphan, trajectory, weights}
@@ -206,12 +214,24 @@ def test_what_rows_name_stays_where_the_store_is_reached_by_another_path(
 
 
 def test_a_backup_comes_back_whole_in_a_fresh_place(
-    session: Session, settings: Settings, other_database_url: str, tmp_path: Path
+    session: Session,
+    settings: Settings,
+    other_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "backup"
     assert len(back_up(settings, folder, print)["files"]) == 3
     session.close()
     fresh = Settings(home=tmp_path / "new", database_url=other_database_url, artifact_store=None, report_root=None)
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("db.files.relocate_files", stop)
+        with pytest.raises(KeyboardInterrupt):
+            restore(fresh, folder, print)
     restore(fresh, folder, print)
     with session_scope(settings.resolve_database_url()) as old, session_scope(fresh.resolve_database_url()) as new:
         for table in Base.metadata.sorted_tables:
@@ -225,6 +245,22 @@ def test_a_backup_comes_back_whole_in_a_fresh_place(
     with pytest.raises(InputError, match="this database holds results"):
         restore(fresh, folder, print)
     get_engine(other_database_url).dispose()
+
+
+def test_what_a_backup_needs_is_removed_after_it(session: Session, settings: Settings, tmp_path: Path) -> None:
+    session.commit()
+    url, before = settings.resolve_database_url(), datetime.now(UTC) + timedelta(days=1)
+    places = (url, settings.artifacts, settings.work, settings.reports, before)
+    removing = threading.Thread(target=collect_leftovers, args=places, kwargs={"remove": True})
+
+    def say(line: str) -> None:
+        if line.startswith("copying"):
+            removing.start()
+            removing.join(0.5)
+
+    assert len(back_up(settings, tmp_path / "backup", say)["files"]) == 3
+    removing.join(10)
+    assert len(settings.artifacts.list_files()) == 1
 
 
 def test_a_backup_is_whole_or_not_there(session: Session, settings: Settings, tmp_path: Path) -> None:
