@@ -147,11 +147,17 @@ class PrefectApi:
         return str(self.request("GET", f"/task_runs/{task_run_id}")["name"])
 
     def logs(self, flow_run_ids: Iterable[str], after: str | None = None) -> list[Json]:
-        """Return log records of flow runs, oldest first, at most a page; `after` is a timestamp."""
+        """Return log records of flow runs, oldest first; `after` is a timestamp."""
         criteria: Json = {"flow_run_id": {"any_": list(flow_run_ids)}}
         if after is not None:
             criteria["timestamp"] = {"after_": after}
-        return list(self.request("POST", "/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC", "limit": PAGE}))
+        records: list[Json] = []
+        while True:
+            body = {"logs": criteria, "sort": "TIMESTAMP_ASC", "limit": PAGE, "offset": len(records)}
+            page = self.request("POST", "/logs/filter", body)
+            records += page
+            if len(page) < PAGE:
+                return records
 
 
 def _contains(found: object, wanted: object) -> bool:

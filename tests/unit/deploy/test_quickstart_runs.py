@@ -1,9 +1,11 @@
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from deploy import quickstart
 from deploy.quickstart import choose_run, latest_report
+from deploy.services.prefect_api import PAGE, PrefectApi
 from flows.settings import Settings
 
 TAGS = ["quickstart", "definition:abc"]
@@ -107,6 +109,40 @@ def test_the_latest_report_is_read_with_its_summary(settings, report):
 def test_a_damaged_pointer_to_the_report_counts_as_none(settings, report, content):
     (settings.reports / "pipeline.json").write_text(content)
     assert latest_report(settings) is None
+
+
+class LogServer(PrefectApi):
+    """A Prefect server with the log of one run, which it gives a page at a time."""
+
+    def __init__(self, n_records):
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        self.records = [
+            {
+                "id": n,
+                "flow_run_id": "r",
+                "task_run_id": None,
+                "timestamp": (start + timedelta(milliseconds=n)).isoformat(),
+                "name": "prefect.flow_runs",
+                "level": 20,
+                "message": f"line {n}",
+            }
+            for n in range(n_records)
+        ]
+
+    def request(self, method, path, body=None):
+        if path != "/logs/filter":
+            return []
+        after = body["logs"].get("timestamp", {}).get("after_", "")
+        found = [record for record in self.records if record["timestamp"] > after]
+        return found[body.get("offset", 0) :][: body["limit"]]
+
+
+def test_a_log_that_says_more_than_a_page_at_once_is_given_whole_and_goes_on():
+    server = LogServer(2 * PAGE + 50)
+    late, logs = server.records.pop(), quickstart._Logs(server, "r")
+    assert [line.message for line in logs.fresh()] == [record["message"] for record in server.records]
+    server.records.append(late)
+    assert [line.message for line in logs.fresh()] == [late["message"]]
 
 
 @pytest.mark.parametrize(
