@@ -30,6 +30,7 @@ SOURCES = (
     Source("chgnet", "CHGNet, a reference or a model here", "BSD-3-Clause"),
     Source("sevennet", "SevenNet 7net-0", "MIT (sevenn 0.13)"),
     Source("lemat_bulk", "LeMat-Bulk, the DFT labels", "CC-BY-4.0"),
+    Source("gpaw", "GPAW, which computed the labels by DFT", "GPL-3.0-or-later"),
     Source("torch_sim", "torch-sim, which relaxes many structures at a time", "MIT"),
     Source("ase", "ASE, the Atomic Simulation Environment", "LGPL-2.1-or-later"),
     Source("pymatgen", "pymatgen, for compositions and crystals", "MIT"),
@@ -100,6 +101,8 @@ def _list_labels(data: ReportData) -> Iterator[str]:
         yield "sevennet"
     if "lemat" in about:
         yield "lemat_bulk"
+    if "gpaw" in about or "gpaw" in set(data.labelled_minima["engine"]):
+        yield "gpaw"
 
 
 def _list_methods(data: ReportData) -> Iterator[str]:

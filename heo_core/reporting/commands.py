@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from heo_core.params import BENCHMARK_KINDS, CurationParams, EvaluationParams, FinetuneParams, Params
 from heo_core.reporting.data import ReportData
+
+_ON_DATASETS = frozenset({"energy-forces", "rattle-relax"})  # of `heo evaluate --dataset`; others say on what they are
 
 type _Changes = dict[tuple[str, ...], Any]
 
@@ -29,8 +32,7 @@ def list_commands(data: ReportData) -> list[str]:
         if isinstance(params, dict)
     ]
     models = [word for label in data.models["label"] for word in ("--model", str(label))]
-    if len(data.benchmarks):
-        commands.append(shlex.join(["heo", "evaluate", *models, *_list_benchmarks(data)]))
+    commands += [shlex.join(["heo", "evaluate", *models, *words]) for words in _list_evaluations(data)]
     shown = [word for label in data.benchmarks["benchmark"] for word in ("--benchmark", str(label))]
     return [*commands, shlex.join(["heo", "report", *models, *shown])] if models else commands
 
@@ -60,21 +62,48 @@ def _make_command(step: str, words: list[str]) -> str:
     return shlex.join(["heo", step, *(part for word in words for part in ("--set", word))])
 
 
-def _list_benchmarks(data: ReportData) -> Iterator[str]:
-    """Benchmarks of the report; those on splits that were trained on are run by every finetuning."""
+@dataclass
+class _Evaluation:
+    """One `heo evaluate`: words by kind of benchmark, or by the name of a stored one; all on one dataset."""
+
+    words: dict[str, list[str]] = field(default_factory=dict)
+    dataset: str | None = None
+
+    def takes(self, key: str, dataset: str | None) -> bool:
+        return key not in self.words and (dataset is None or self.dataset in {None, dataset})
+
+
+def _list_evaluations(data: ReportData) -> Iterator[list[str]]:
+    """Yield the words after the models of as many evaluations as run the benchmarks of the report.
+
+    Those on splits that were trained on are run by every finetuning.
+    """
+    runs: list[_Evaluation] = []
     for row in data.benchmarks.to_dict("records"):
-        label, kind, params = str(row["benchmark"]), str(row["kind"]), row["params"]
+        label, kind = str(row["benchmark"]), str(row["kind"])
         if kind not in BENCHMARK_KINDS or data.is_aside(label):
             continue
-        if label.split("@", maxsplit=1)[0].split(":", maxsplit=1)[0] != kind:
-            yield from ("--benchmark", label)
-            continue
-        yield from ("--benchmark", kind)
-        group = kind.replace("-", "_")
-        if isinstance(params, dict):
-            default = EvaluationParams.model_fields[group].default
-            for word in describe_changes(type(default), params):
-                yield from ("--set", f"{group}.{word}")
+        name = label.partition("@")[0].split(":")
+        is_stored = name[0] != kind
+        key = label if is_stored else kind
+        dataset = name[1] if kind in _ON_DATASETS and len(name) > 1 and not is_stored else None
+        run = next((run for run in runs if run.takes(key, dataset)), None)
+        if run is None:
+            runs.append(run := _Evaluation())
+        run.dataset = dataset or run.dataset
+        run.words[key] = [] if is_stored else _describe_benchmark(kind, row["params"])
+    trained_on = str((data.dataset or {}).get("label")).partition("@")[0]
+    for run in runs:
+        named = [] if run.dataset in {None, trained_on} else ["--dataset", str(run.dataset)]
+        yield [*named, *(word for key, words in run.words.items() for word in ("--benchmark", key, *words))]
+
+
+def _describe_benchmark(kind: str, params: object) -> list[str]:
+    if not isinstance(params, dict):
+        return []
+    group = kind.replace("-", "_")
+    default = EvaluationParams.model_fields[group].default
+    return [part for word in describe_changes(type(default), params) for part in ("--set", f"{group}.{word}")]
 
 
 def _to_words(changes: _Changes) -> list[str]:

@@ -17,6 +17,7 @@ from heo_core.params import (
 from heo_core.reporting.blocks import Facts
 from heo_core.reporting.citations import SOURCES, list_sources
 from heo_core.reporting.commands import describe_changes, list_commands
+from heo_core.reporting.data import make_frame
 from heo_core.reporting.sections.methods import build_methods
 
 
@@ -50,6 +51,27 @@ def test_commands_are_in_the_order_of_the_work_and_safe_to_paste(report):
     assert shlex.split(commands[-1]) == ["heo", "report", "--model", BASELINE, "--model", CANDIDATE, *shown]
 
 
+def test_two_benchmarks_of_a_kind_take_two_evaluations_each_on_its_dataset(report):
+    rows = [
+        ("off-equilibrium@1", "off-equilibrium", {}),
+        ("off-equilibrium:mine@1", "off-equilibrium", {"dataset": "mine@1"}),
+        ("dft-offeq@1", "off-equilibrium", {"dataset": "bundled:dft-offeq"}),
+        ("energy-forces:sample@1", "energy-forces", {}),
+        ("energy-forces:other@2", "energy-forces", {"dtype": "float32"}),
+        ("rattle-relax:other@1", "rattle-relax", {}),
+    ]
+    benchmarks = make_frame(
+        "benchmarks", [dict(zip(("benchmark", "kind", "params"), row, strict=True)) for row in rows]
+    )
+    start = f"heo evaluate --model {BASELINE} --model {CANDIDATE} "
+    commands = list_commands(replace(report, benchmarks=benchmarks))
+    assert [command.removeprefix(start) for command in commands if command.startswith(start)] == [
+        "--benchmark off-equilibrium --benchmark dft-offeq@1 --benchmark energy-forces",
+        "--dataset other --benchmark off-equilibrium --set off_equilibrium.dataset=mine@1 --benchmark energy-forces "
+        "--set energy_forces.dtype=float32 --benchmark rattle-relax",
+    ]
+
+
 def test_numbers_of_models_have_their_digits_and_trainings_their_free_atoms(report):
     runs = report.training_runs.assign(e0s=[{"O": -1.5}], replay=[{"source": "taught", "n_cells": 60}])
     models = report.models.assign(n_parameters=[4688656.0, None])
@@ -76,6 +98,7 @@ def test_every_source_has_an_entry_of_its_own():
     [
         ({"functionals": ["7net-0 (surrogate, not DFT)"]}, "sevennet"),
         ({"source_uri": "https://huggingface.co/datasets/LeMaterial/LeMat-Bulk"}, "lemat_bulk"),
+        ({"functionals": ["PBE+U (GPAW)"]}, "gpaw"),
     ],
 )
 def test_the_source_of_the_labels_is_cited(report, change, key):
@@ -83,6 +106,7 @@ def test_the_source_of_the_labels_is_cited(report, change, key):
     assert key in keys
     assert {"mace", "chgnet", "torch_sim", "ase", "pymatgen", "threedmol"} <= set(keys)
     assert "umap" not in keys
+    assert keys.count("gpaw") == (key == "gpaw")
 
 
 def test_who_made_the_labels_is_told_from_who_taught_heo_mini(report):
