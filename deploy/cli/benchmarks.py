@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 from deploy.cli.run import Json, Set, build_params, run_flow
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def mark_auto(
     from flows.events import emit_benchmark_auto
     from flows.settings import load_settings
 
-    benchmark = read(lambda session: pending.mark_auto(session, name, auto=auto == "on"))
+    benchmark = in_session(lambda session: pending.mark_auto(session, name, auto=auto == "on"))
     if benchmark.auto:
         settings = load_settings()
         point_prefect(settings)
         emit_benchmark_auto(benchmark.id, settings)
-    waiting = read(lambda session: pending.list_waiting_models(session, benchmark.id))
+    waiting = in_session(lambda session: pending.list_waiting_models(session, benchmark.id))
     print_result({"benchmark": label(benchmark), "auto": auto, "models due": waiting}, as_json=as_json)
 
 
@@ -53,7 +53,7 @@ def list_benchmarks(as_json: Json = False) -> None:
     from deploy.cli.tables import print_rows
 
     nothing = "no benchmark yet: 'heo evaluate' stores those it runs, 'heo benchmark add' one of your own"
-    print_rows(read(evaluations.list_benchmarks), nothing, as_json=as_json)
+    print_rows(in_session(evaluations.list_benchmarks), nothing, as_json=as_json)
 
 
 @benchmark_app.command("show")
@@ -65,7 +65,7 @@ def show_benchmark(
     from db import evaluations
     from deploy.cli.tables import print_result
 
-    print_result(read(lambda session: evaluations.summarise_benchmark(session, name)), as_json=as_json)
+    print_result(in_session(lambda session: evaluations.summarise_benchmark(session, name)), as_json=as_json)
 
 
 @benchmark_app.command("add")
@@ -101,7 +101,7 @@ def add_benchmark(
         from flows.benchmarks import add_own_benchmark
 
         added = add_own_benchmark(name, params, dataset=dataset, files=files or ())
-        return read(lambda session: evaluations.summarise_benchmark(session, added))
+        return in_session(lambda session: evaluations.summarise_benchmark(session, added))
 
     run_flow(work, as_json=as_json)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -30,7 +30,7 @@ def list_datasets(as_json: Json = False) -> None:
     from db import datasets
     from deploy.cli.tables import print_rows
 
-    print_rows(read(datasets.list_datasets), "no dataset yet: run 'heo curate'", as_json=as_json)
+    print_rows(in_session(datasets.list_datasets), "no dataset yet: run 'heo curate'", as_json=as_json)
 
 
 @dataset_app.command("show")
@@ -43,7 +43,7 @@ def show_dataset(
     from deploy.cli.tables import print_result
 
     print_result(
-        read(lambda session: datasets.summarise(session, datasets.get_dataset(session, name).id)), as_json=as_json
+        in_session(lambda session: datasets.summarise(session, datasets.get_dataset(session, name).id)), as_json=as_json
     )
 
 
@@ -83,4 +83,4 @@ def export_dataset(
         structures = datasets.iter_split(session, dataset.id, None if split == "all" else split)
         return {"structures": export_structures(structures, path, file_format), "path": str(path.resolve())}
 
-    print_result(read(export), as_json=as_json)
+    print_result(in_session(export), as_json=as_json)

@@ -1,4 +1,4 @@
-"""One query on the database, for a command that shows something."""
+"""One unit of work on the database, for a command that shows or changes something."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-def read[T](query: Callable[[Session], T]) -> T:
-    """Run a query of `db` in a session of its own."""
+def in_session[T](work: Callable[[Session], T]) -> T:
+    """Run functions of `db` in a session of its own, which is committed at the end."""
     from db.engine import session_scope
     from flows.settings import load_settings
 
     with session_scope(load_settings().resolve_database_url()) as session:
-        return query(session)
+        return work(session)

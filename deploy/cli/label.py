@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 from deploy.cli.run import PANEL, Json, Set, build_params, run_app, run_flow
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def label(
         from flows.label import label_structures as flow
 
         flow(params)
-        return read(lambda session: labels.summarise(session, params.name))
+        return in_session(lambda session: labels.summarise(session, params.name))
 
     run_flow(work, as_json=as_json)
 
@@ -94,7 +94,7 @@ def list_labels(as_json: Json = False) -> None:
     from db import labels
     from deploy.cli.tables import print_rows
 
-    print_rows(read(labels.list_label_sets), "no labels yet: run 'heo label'", as_json=as_json)
+    print_rows(in_session(labels.list_label_sets), "no labels yet: run 'heo label'", as_json=as_json)
 
 
 @label_app.command("show")
@@ -103,7 +103,7 @@ def show_labels(name: Annotated[str, typer.Argument(help="NAME of a label set.")
     from db import labels
     from deploy.cli.tables import print_result
 
-    print_result(read(lambda session: labels.summarise(session, name)), as_json=as_json)
+    print_result(in_session(lambda session: labels.summarise(session, name)), as_json=as_json)
 
 
 @label_app.command("export")
@@ -150,7 +150,7 @@ def export_labels(
         labelled = ((structure, "labelled") for structure in labels.load_labelled(session, name))
         return {"structures": export_structures(labelled, path, file_format), "path": str(path.resolve())}
 
-    print_result(read(export), as_json=as_json)
+    print_result(in_session(export), as_json=as_json)
 
 
 @label_app.command("import")
@@ -178,7 +178,7 @@ def import_runs(
             labels.add_label(session, label_set, run.structure, run.label)
         return labels.summarise(session, name)
 
-    print_result(read(store), as_json=as_json)
+    print_result(in_session(store), as_json=as_json)
 
 
 def _gather(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -47,7 +47,7 @@ def list_models(
     from db import models
     from deploy.cli.tables import print_rows
 
-    rows = read(lambda session: models.list_models(session, state))
+    rows = in_session(lambda session: models.list_models(session, state))
     if not as_json:
         columns = ("model", "state", "strategy", "parent", "dataset", "created")
         rows = [{**{name: row[name] for name in columns}, "warnings": len(row["warnings"])} for row in rows]
@@ -63,7 +63,7 @@ def show_model(name: Reference, as_json: Json = False) -> None:
     def summarise(session: Session) -> dict[str, Any]:
         return models.summarise(session, models.get_registered_model(session, name).id)
 
-    print_model(read(summarise), as_json=as_json)
+    print_model(in_session(summarise), as_json=as_json)
 
 
 @models_app.command("add")
@@ -81,7 +81,7 @@ def add_model(
     settings = load_settings()
     point_prefect(settings)
     model_version_id = register_model(f"file:{path}", settings, name=name)
-    print_model(read(lambda session: models.summarise(session, model_version_id)), as_json=as_json)
+    print_model(in_session(lambda session: models.summarise(session, model_version_id)), as_json=as_json)
 
 
 @models_app.command("promote")
@@ -94,7 +94,7 @@ def promote_model(name: Reference, as_json: Json = False) -> None:
     from flows.events import emit_model_promoted
     from flows.settings import load_settings
 
-    row, former = read(lambda session: models.promote(session, name))
+    row, former = in_session(lambda session: models.promote(session, name))
     is_new = former is None or former.id != row.id
     if is_new:
         settings = load_settings()
@@ -127,7 +127,7 @@ def archive_model(
         row = models.restore(session, name) if undo else models.archive(session, name, force=force)
         return {"model": label(row), "state": row.state}
 
-    print_result(read(change), as_json=as_json)
+    print_result(in_session(change), as_json=as_json)
 
 
 @models_app.command("note")
@@ -145,7 +145,7 @@ def note_model(
         row = models.set_note(session, name, text)
         return {"model": label(row), "note": row.note}
 
-    print_result(read(change), as_json=as_json)
+    print_result(in_session(change), as_json=as_json)
 
 
 @models_app.command("compare")
@@ -160,7 +160,7 @@ def compare_models(
     from db import models
     from deploy.cli.tables import print_result, print_rows
 
-    result = read(lambda session: models.compare(session, names))
+    result = in_session(lambda session: models.compare(session, names))
     if as_json:
         print_result(result, as_json=True)
         return
@@ -197,7 +197,7 @@ def export_model(
     def summarise(session: Session) -> dict[str, Any]:
         return models.summarise(session, models.get_registered_model(session, name).id)
 
-    card = read(summarise)
+    card = in_session(summarise)
     path, card_path = export(load_model_file(card["id"], load_settings()), card["model"], card, out, force=force)
     print_result(
         {"model": card["model"], "path": str(path), "card": str(card_path), "sha256": card["sha256"]}, as_json=as_json
@@ -215,7 +215,7 @@ def show_lineage(
     from db import models
     from deploy.cli.output import make_console
 
-    trees = read(lambda session: models.list_tree(session, name))
+    trees = in_session(lambda session: models.list_tree(session, name))
     if as_json:
         typer.echo(json.dumps(trees, ensure_ascii=False))
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 from deploy.cli.output import make_console, progress
 from deploy.cli.run import Json
 from deploy.cli.services import PANEL, db_app
@@ -28,7 +28,7 @@ def check(as_json: Json = False) -> None:
     from flows.settings import load_settings
 
     artifacts = load_settings().artifacts
-    checks = read(lambda session: [*check_rows(session), check_files(session, artifacts)])
+    checks = in_session(lambda session: [*check_rows(session), check_files(session, artifacts)])
     print_rows([asdict(found) | {"examples": list(found.examples)} for found in checks], "", as_json=as_json)
     if any(found.n_violations for found in checks):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 from deploy.cli.run import PANEL, Json, Runner, Set, Workers, build_params, build_scale, run_app, run_flow
 
 # What a terminal has room for; summary.csv and --json have all.
@@ -107,7 +107,7 @@ def relax(
         from flows.relax import relax as flow
 
         result = flow(params)
-        cautions = read(lambda session: evaluations.list_cautions(session, [result["evaluation_id"]]))
+        cautions = in_session(lambda session: evaluations.list_cautions(session, [result["evaluation_id"]]))
         rows = result["rows"] if as_json else [{key: row[key] for key in _SHOWN} for row in result["rows"]]
         caution = {"caution": cautions} if cautions else {}
         summary = caution | {"converged": f"{sum(row['converged'] for row in rows)} of {len(rows)}", "structures": rows}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 from deploy.cli.models import print_model
 from deploy.cli.tables import print_result
 
@@ -91,7 +91,7 @@ def curate(
         from flows.curate import curate as flow
 
         dataset_id = flow(params)
-        return read(lambda session: datasets.summarise(session, dataset_id))
+        return in_session(lambda session: datasets.summarise(session, dataset_id))
 
     run_flow(work, as_json=as_json)
 
@@ -139,7 +139,7 @@ def finetune(
         from flows.finetune import finetune as flow
 
         model_version_id = flow(params)
-        return read(lambda session: models.summarise(session, model_version_id))
+        return in_session(lambda session: models.summarise(session, model_version_id))
 
     run_flow(work, as_json=as_json, show=print_model)
 
@@ -202,7 +202,7 @@ def sweep(
         from flows.sweep import sweep as flow
 
         sweep_id = flow(params)
-        return read(lambda session: sweeps.summarise(session, sweep_id))
+        return in_session(lambda session: sweeps.summarise(session, sweep_id))
 
     run_flow(work, as_json=as_json, workers=params.runner == "pool")
 
@@ -216,7 +216,9 @@ def show_sweep(
     from db import sweeps
     from deploy.cli.tables import print_result
 
-    print_result(read(lambda session: sweeps.summarise(session, sweeps.get_sweep(session, name).id)), as_json=as_json)
+    print_result(
+        in_session(lambda session: sweeps.summarise(session, sweeps.get_sweep(session, name).id)), as_json=as_json
+    )
 
 
 @sweep_app.command("list")
@@ -225,7 +227,7 @@ def list_sweeps(as_json: Json = False) -> None:
     from db import sweeps
     from deploy.cli.tables import print_rows
 
-    print_rows(read(sweeps.list_sweeps), "no sweep yet: run 'heo sweep'", as_json=as_json)
+    print_rows(in_session(sweeps.list_sweeps), "no sweep yet: run 'heo sweep'", as_json=as_json)
 
 
 def evaluate(
@@ -278,7 +280,7 @@ def evaluate(
         from flows.evaluate import evaluate as flow
 
         evaluation_ids = flow(params)
-        return read(lambda session: evaluations.summarise(session, evaluation_ids))
+        return in_session(lambda session: evaluations.summarise(session, evaluation_ids))
 
     run_flow(work, as_json=as_json)
 
@@ -326,7 +328,7 @@ def report(
         from flows.report import report as flow
 
         report_id = flow(params)
-        return read(lambda session: reports.summarise(session, report_id))
+        return in_session(lambda session: reports.summarise(session, report_id))
 
     run_flow(work, as_json=as_json)
 
@@ -350,7 +352,7 @@ def pipeline(
         from flows.pipeline import heo_pipeline as flow
 
         report_id = flow(params.curation, params.finetuning, params.evaluation, params.reporting)
-        return read(lambda session: reports.summarise(session, report_id))
+        return in_session(lambda session: reports.summarise(session, report_id))
 
     run_flow(work, as_json=as_json)
 

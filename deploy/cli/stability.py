@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 from deploy.cli.run import PANEL, Json, Set, build_params, run_app, run_flow
 
 # What a terminal has room for; stability.csv and --json have all.
@@ -89,7 +89,7 @@ def stability(
         from flows.stability import stability as flow
 
         result = flow(params)
-        rows = read(lambda session: studies.list_map(session, result["study_id"], params.references, params.n))
+        rows = in_session(lambda session: studies.list_map(session, result["study_id"], params.references, params.n))
         shown = rows if as_json else [{key: row[key] for key in _SHOWN} for row in rows]
         return {"page": result["page"], "mixtures": shown}
 

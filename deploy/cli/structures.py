@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from deploy.cli.database import read
+from deploy.cli.database import in_session
 from deploy.cli.run import Json, Set, build_params, run_flow
 
 PANEL = "Data"
@@ -101,13 +101,13 @@ def generate_structures(
         from flows.structures import generate_structures as flow
 
         dataset_id = flow(params)
-        result = read(lambda session: datasets.summarise(session, dataset_id))
-        result |= read(lambda session: {"cells": generated.list_cells(session, dataset_id, limit=10)})
+        result = in_session(lambda session: datasets.summarise(session, dataset_id))
+        result |= in_session(lambda session: {"cells": generated.list_cells(session, dataset_id, limit=10)})
         if out is not None:
             from heo_core.structures.files import write_cells
 
             path = out.expanduser()
-            cells = read(lambda session: generated.load_cells(session, dataset_id))
+            cells = in_session(lambda session: generated.load_cells(session, dataset_id))
             result |= {"written": write_cells(cells, path, file_format), "path": str(path.resolve())}
         return {key: value for key, value in result.items() if value not in (None, [])}
 
@@ -139,7 +139,7 @@ def find_structures(
 
     if as_csv and as_json:
         raise InputError("--csv and --json exclude each other: give one of them")
-    rows = read(
+    rows = in_session(
         lambda session: search.find_structures(
             session,
             contains=_split(contains),
