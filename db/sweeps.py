@@ -145,12 +145,13 @@ def fail_trial(session: Session, sweep_id: int, number: int, failure: str, train
     trial.finished_at = datetime.now(UTC)
 
 
-def retry_failed(session: Session, sweep_id: int) -> None:
-    """Let the trials that failed wait to be trained again."""
+def retry_failed(session: Session, sweep_id: int) -> dict[int, int]:
+    """Let the trials that failed wait to be trained again; return by number how often each was started before."""
+    failed = (SweepTrial.sweep_id == sweep_id, SweepTrial.state == "failed")
+    n_tries = {trial.number: trial.n_tries for trial in session.scalars(select(SweepTrial).where(*failed))}
     again = {"state": "waiting", "failure": None, "finished_at": None}
-    session.execute(
-        update(SweepTrial).where(SweepTrial.sweep_id == sweep_id, SweepTrial.state == "failed").values(again)
-    )
+    session.execute(update(SweepTrial).where(*failed).values(again))
+    return n_tries
 
 
 def find_result(session: Session, *, name: str, dataset_id: int, values: dict[str, Any]) -> TrialResult | None:

@@ -92,12 +92,13 @@ class _Work:
             self._sweep = sweeps.get_sweep_by_id(session, sweep_id)
         self._params = SweepParams.model_validate(self._sweep.params)
         self._study = f"{label(self._sweep)} ({sweep_id})"
+        self._n_tries_before: dict[int, int] = {}  # of trials that are trained again: none of their deaths counts now
 
     def run(self) -> None:
         """Draw, start and watch trials until as many as were asked for have ended."""
         if self._params.retry_failed:
             with session_scope(self._url) as session:
-                sweeps.retry_failed(session, self._id)
+                self._n_tries_before = sweeps.retry_failed(session, self._id)
         trials = self._list_trials()
         if len(trials) < self._sweep.n_trials or not all(map(_has_ended, trials)):
             self._runner.check()
@@ -176,8 +177,9 @@ class _Work:
             return False
         if sight.state != "died" or (not is_new and self._find_result(trial, has_model=True)):
             return self._end(trial, sight, storage)
-        if trial.n_tries >= self._runner.max_tries and not is_new:
-            reason = f"its process died {trial.n_tries} times: {sight.message or 'no reason given'}"
+        n_tries = trial.n_tries - self._n_tries_before.get(trial.number, 0)
+        if n_tries >= self._runner.max_tries and not is_new:
+            reason = f"its process died {n_tries} times: {sight.message or 'no reason given'}"
             return self._end(trial, Sight("given up", reason), storage)
         what = _describe(trial)
         if not is_new:

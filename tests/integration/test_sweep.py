@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -26,7 +27,8 @@ from db.schema import Dataset, EpochMetric, ModelVersion, TrainingRun
 from db.versions import add_version
 from deploy.services import flow_runs
 from deploy.services.prefect_api import PrefectApi
-from flows.settings import CHECKOUT
+from flows.deployment_runs import Sight
+from flows.settings import CHECKOUT, Settings
 from heo_core import search
 from heo_core.assets import SAMPLE_DIR
 from heo_core.errors import InputError, ServiceError, TrainingError
@@ -269,6 +271,34 @@ def test_a_report_of_one_model_has_every_trial_of_its_sweep(database_url: str, d
     assert data.trials["failure"].iloc[1] == "out of memory"
     assert list(data.trial_epochs["label"]) == ["seen-t00@1"] * 2
     assert list(data.epochs["lr"]) == [0.1, 0.1]
+
+
+def test_a_trial_that_died_too_often_has_all_its_tries_again_when_it_is_trained_again(
+    database_url: str, dataset_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import sweep as flow
+
+    class Dying:
+        """A pool whose workers lose every process."""
+
+        max_tries, poll_s = 3, 0.0
+
+        def check(self) -> None: ...
+
+        def start(self, params: FinetuneParams, *, key: str, **_: object) -> str:
+            return key
+
+        def look(self, flow_run_id: str, params: FinetuneParams) -> Sight:
+            return Sight("died", "killed")
+
+    monkeypatch.setattr(flow, "get_run_logger", lambda: logging.getLogger("test"))
+    settings = Settings(home=tmp_path, database_url=database_url)
+    sweep_id = add_sweep(database_url, dataset_id, n_trials=1, retry_failed=True)
+    seen = []
+    for _ in range(2):
+        flow._Work(sweep_id, Dying(), 1, settings).run()
+        seen += query(database_url, "select state, n_tries, failure from sweep_trial")
+    assert seen == [("failed", n_tries, "its process died 3 times: killed") for n_tries in (3, 6)]
 
 
 # Real trainings
