@@ -21,7 +21,7 @@ from deploy.services.environment import log_file, resolved_home
 from deploy.services.prefect_api import FINAL, IN_FLIGHT, Json, PrefectApi
 from deploy.services.process import last_lines
 from deploy.services.state import load_state
-from flows.settings import Settings
+from flows.settings import RESTART_PATIENCE, Settings
 from heo_core.errors import ServiceError
 
 DEPLOYMENT = "pipeline"
@@ -31,7 +31,6 @@ POLL_S = 1.0
 CHECK_S = 5.0  # how often the processes behind a run are looked at
 SILENCE_S = 20.0  # how long the server may fail to answer
 LOOK_BACK = timedelta(seconds=10)
-RESTART_PATIENCE = timedelta(seconds=60)
 INFO, ERROR = 20, 40
 MACHINERY = re.compile(  # what Prefect says of itself
     r"Running \d+ deployment pull|Executing deployment step|Deployment step|All deployment steps"

@@ -13,12 +13,9 @@ from pathlib import Path
 
 from prefect.context import FlowRunContext
 
-from flows.settings import CHECKOUT, Settings, load_settings
+from flows.settings import CHECKOUT, FLOW_RUN_MARK, Settings, load_settings
 from heo_core.errors import HeoError, InputError
 from heo_core.params import Params
-
-FLOW_RUN_MARK = "PREFECT__FLOW_RUN_ID"
-"""Set by a Prefect worker for the process of a run."""
 
 MAX_STARTS = 3
 """A run whose process died is started again by an automation; one that kills its process every time must end."""

@@ -20,8 +20,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.states import AwaitingRetry
 
-from flows.deployment_runs import RESTART_PATIENCE, get_log
-from flows.settings import RESTART_TAG, TAG
+from flows.deployment_runs import get_log
+from flows.settings import RESTART_PATIENCE, RESTART_TAG, TAG
 from flows.tries import AGAIN
 
 LOOK_BACK = timedelta(days=1)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -17,10 +17,10 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import MissingContextError, ObjectNotFound
 from prefect.logging import get_logger, get_run_logger
 
+from flows.settings import RESTART_PATIENCE
 from heo_core.errors import ServiceError
 
 SILENCE_S = 600.0  # how long the Prefect server may fail to answer
-RESTART_PATIENCE = timedelta(seconds=60)  # in which an automation starts a crashed run again
 PATIENCE_S = 60.0  # how long a run may wait before it is asked whether there is a worker for it
 POLL_S = 2.0
 

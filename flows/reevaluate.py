@@ -27,9 +27,8 @@ from db.versions import label
 from flows.admission import admit, limit
 from flows.benchmarks import compare_evaluations, evaluate_model
 from flows.crashed_runs import restart_unheard
-from flows.deployment_runs import RESTART_PATIENCE
 from flows.report import show_report, write_report
-from flows.settings import load_settings
+from flows.settings import RESTART_PATIENCE, load_settings
 from flows.tries import AGAIN
 from heo_core.errors import EvaluationError, HeoError, InputError
 from heo_core.params import hash_json

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from deploy.services.ports import LOOPBACK
-from deploy.services.process import FLOW_RUN_MARK, HOME_MARK, SERVICE_MARK
-from flows.settings import CHECKOUT, Settings
+from deploy.services.process import HOME_MARK, SERVICE_MARK
+from flows.settings import CHECKOUT, FLOW_RUN_MARK, Settings
 
 # A user's own Prefect set-up, a cloud account for instance, must not leak into the services of this project.
 FOREIGN_PREFIXES = ("PREFECT_API_", "PREFECT_SERVER_", "PREFECT_UI_", "PREFECT__", "PREFECT_PROFILE", "PREFECT_HOME")

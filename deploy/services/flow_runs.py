@@ -11,11 +11,10 @@ from deploy.services.prefect_api import Json, PrefectApi
 from deploy.services.process import Say, marked_processes
 from deploy.services.state import WorkerState
 from deploy.services.workers import is_of_this_machine
-from flows.settings import RESTART_TAG, TAG
+from flows.settings import RESTART_PATIENCE, RESTART_TAG, TAG
 
 WORKER_LABEL = "prefect.worker.name"  # a worker gives it to a run after its claim, before the start of its process
 RESTART_LOOK_BACK = timedelta(days=1)
-RESTART_PATIENCE = timedelta(seconds=30)  # the automation for crashed runs takes half of it
 SUBMIT_PATIENCE_S = 60.0  # between a worker's claim of a run and the start of its process
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import psutil
 
+from flows.settings import FLOW_RUN_MARK
+
 HOME_MARK = "HEO_SERVICE_HOME"
 SERVICE_MARK = "HEO_SERVICE"
-FLOW_RUN_MARK = "PREFECT__FLOW_RUN_ID"  # set by a Prefect worker for the process of a flow run
 
 LARGEST_LOG_BYTES = 10_000_000
 CREATE_TIME_TOLERANCE_S = 1.0  # a clock that is set moves what psutil computes

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from parameter_cases import REFUSALS, admit_parameters, broken, load_flows, make_valid
 
 from deploy.services import Services, down, up
-from flows.admission import FLOW_RUN_MARK
-from flows.settings import Settings
+from flows.settings import FLOW_RUN_MARK, Settings
 
 CASES = int(os.environ.get("HEO_FUZZ_CASES", "1000"))
 FLOWS = load_flows()

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parameter_cases import REFUSALS, admit_parameters, broken, dump, load_flows, make_valid
 
-from flows.admission import FLOW_RUN_MARK
+from flows.settings import FLOW_RUN_MARK
 
 CASES = int(os.environ.get("HEO_FUZZ_CASES", "150"))
 FLOWS = load_flows()

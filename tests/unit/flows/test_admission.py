@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.admission import FLOW_RUN_MARK, MAX_STARTS, admit, confine, count_starts, limit
-from flows.settings import CHECKOUT, Settings
+from flows.admission import MAX_STARTS, admit, confine, count_starts, limit
+from flows.settings import CHECKOUT, FLOW_RUN_MARK, Settings
 from heo_core.errors import HeoError, InputError
 from heo_core.params import (
     CurationParams,
