@@ -27,7 +27,13 @@ COLUMNS = {
     "simple oxides force RMSE, meV/Å": ("forgetting-holdout", "forces_rmse_ev_per_ang", 1000),
     "volume error of binary oxides, %": ("equation-of-state", "equilibrium_volume_mae_fraction", 100),
 }
-QUERY = "select model, split_part(benchmark, '@', 1) as benchmark, metric, value from evaluation_metric"
+# Of two versions of a benchmark, the newest that a model was evaluated on.
+QUERY = """
+select distinct on (model, split_part(benchmark, '@', 1), metric)
+    model, split_part(benchmark, '@', 1) as benchmark, metric, value
+from evaluation_metric
+order by model, split_part(benchmark, '@', 1), metric, split_part(benchmark, '@', 2)::integer desc
+"""
 
 
 def load_table(references: list[str], dataset: str) -> pd.DataFrame:
@@ -39,7 +45,7 @@ def load_table(references: list[str], dataset: str) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(labels, name="model"))
     for title, (benchmark, metric, factor) in COLUMNS.items():
         chosen = rows[(rows["benchmark"] == benchmark.format(dataset=dataset)) & (rows["metric"] == metric)]
-        table[title] = chosen.drop_duplicates("model", keep="last").set_index("model")["value"] * factor
+        table[title] = chosen.set_index("model")["value"] * factor
     return table
 
 

@@ -75,7 +75,7 @@ def add_benchmark(
         str,
         typer.Option(
             help="What is measured: energy-forces, off-equilibrium or rattle-relax on a dataset or files; "
-            "substitution-relax or physics with parameters of your own."
+            "substitution-relax, physics, forgetting-holdout or equation-of-state with parameters of your own."
         ),
     ],
     dataset: Annotated[

@@ -129,7 +129,7 @@ class Outcome:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether the limit is passed, beyond chance."""
+        """Whether the values are beyond the limit, and the interval excludes zero; it may reach back over the limit."""
         if self.parent is None or self.child is None or self.difference is None:
             return False
         if self.ci_low is None or self.ci_high is None:

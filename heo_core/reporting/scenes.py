@@ -50,7 +50,7 @@ def choose_cases(relaxations: pd.DataFrame) -> dict[int, str]:
     """
     rows = relaxations[pd.to_numeric(relaxations["n_atoms"]) <= MAX_ATOMS]
     moved = _measure(rows)
-    is_done = is_true(rows["converged"]) & rows["failure"].isna()
+    is_done = is_true(rows["converged"])
     unfinished = rows.loc[~is_done, "case_index"].drop_duplicates()
     order = moved.sort_values(ascending=False, kind="stable").index
     typical = (moved - moved.median()).abs().sort_values(kind="stable").index

@@ -73,8 +73,6 @@ def _list_end_facts(row: Mapping[Hashable, Any]) -> list[tuple[str, str]]:
     failure = as_text(row["failure"])
     is_converged = bool(is_true(pd.Series([row["converged"]])).iloc[0])
     facts = [("Converged", "yes" if is_converged else failure or "not within the force calls allowed")]
-    if is_converged and failure:
-        facts.append(("But", failure))
     for name, column, factor, decimals, signed, unit in (
         ("Force calls", "force_calls", 1.0, 0, False, ""),
         ("Largest force", "fmax_ev_per_ang", 1000.0, 1, False, " meV/Å"),

@@ -146,7 +146,7 @@ def _find_intervals(data: ReportData, benchmark: str) -> dict[str, tuple[float, 
 
 
 def _make_unfinished_table(rows: pd.DataFrame, benchmark: str) -> Table:
-    done = is_true(rows["converged"]) & rows["failure"].isna()
+    done = is_true(rows["converged"])
     columns = [
         Column("Model", numeric=False),
         Column("Formula", numeric=False),

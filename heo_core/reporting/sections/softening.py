@@ -103,7 +103,7 @@ def _make_check_row(candidate: str, outcome: Outcome, styles: Mapping[str, Model
 
 
 def _is_past(outcome: Outcome) -> bool:
-    """Whether the values lie beyond the limit: they do so beyond chance when the interval lies there, too."""
+    """Whether the values lie beyond the limit; they count when the interval of their difference excludes zero, too."""
     sure = replace(outcome, ci_low=outcome.difference, ci_high=outcome.difference)
     return sure.is_beyond
 

@@ -528,7 +528,7 @@ def make_hostile_report(text):
         ),
     }
     changed["predictions"].loc[0, "failure"] = text
-    changed["relaxations"].loc[0, "failure"] = text
+    changed["relaxations"].loc[0, ["converged", "failure"]] = [False, text]
     changed["relaxed_cells"] = data.relaxed_cells.assign(species=[[text, "O"]] * len(data.relaxed_cells))
     changed["sample_cells"] = data.sample_cells.assign(species=[[text, "O"]] * len(data.sample_cells))
     for name in (

@@ -66,7 +66,7 @@ def test_what_is_cut_is_said_with_the_number_of_all(report):
         (panel,) = [p for block in blocks if isinstance(block, Panels) for p in block.panels if p.key == "map"]
         assert ("are drawn" in panel.caption) is (drawn is not None)
         assert drawn is None or drawn in panel.caption
-    failed = report.relaxations.iloc[[0]].assign(failure="exploded")
+    failed = report.relaxations.iloc[[0]].assign(converged=False, failure="exploded")
     data = replace(report, relaxations=pd.concat([failed] * 201, ignore_index=True))
     blocks = build_relaxation(data, assign_styles(data.models)).blocks
     (table,) = [block for block in blocks if isinstance(block, Table)]
