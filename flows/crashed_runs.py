@@ -5,7 +5,7 @@ A Prefect server that is just starting stores that a run has crashed, but its au
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -21,11 +21,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import AwaitingRetry
 
 from flows.deployment_runs import get_log
-from flows.settings import RESTART_PATIENCE, RESTART_TAG, TAG
+from flows.settings import RESTART_LOOK_BACK, RESTART_PATIENCE, RESTART_TAG, TAG
 from flows.tries import AGAIN
-
-LOOK_BACK = timedelta(days=1)
-"""What crashed before is left to people: they know of it, or it does not matter any more."""
 
 UNHEARD = FlowRunFilter(
     state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
@@ -40,7 +37,7 @@ def restart_unheard() -> list[str]:
     Those of the last minute are left to the automation. A run that was started too often ends itself (`admission`).
     """
     now = datetime.now(UTC)
-    ended = FlowRunFilterEndTime(after_=now - LOOK_BACK, before_=now - RESTART_PATIENCE)
+    ended = FlowRunFilterEndTime(after_=now - RESTART_LOOK_BACK, before_=now - RESTART_PATIENCE)
     restarted = []
     with get_client(sync_client=True) as client:
         for crashed in client.read_flow_runs(flow_run_filter=UNHEARD.model_copy(update={"end_time": ended})):

@@ -18,6 +18,7 @@ from heo_core.errors import ServiceError
 CHECKOUT = Path(__file__).resolve().parent.parent
 TAG = "heo"  # of our flow runs, on a Prefect server that others may use too
 RESTART_TAG = "auto-restart"  # of those that go on where they stopped when they are started again
+RESTART_LOOK_BACK = timedelta(days=1)  # what crashed before is left to people: they know, or it matters no more
 RESTART_PATIENCE = timedelta(seconds=60)  # in which an automation starts a crashed run again
 FLOW_RUN_MARK = "PREFECT__FLOW_RUN_ID"  # set by a Prefect worker for the process of a flow run
 

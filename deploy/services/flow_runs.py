@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.services.prefect_api import Json, PrefectApi
 from deploy.services.process import Say, marked_processes
 from deploy.services.state import WorkerState
 from deploy.services.workers import is_of_this_machine
-from flows.settings import RESTART_PATIENCE, RESTART_TAG, TAG
+from flows.settings import RESTART_LOOK_BACK, RESTART_PATIENCE, RESTART_TAG, TAG
 
 WORKER_LABEL = "prefect.worker.name"  # a worker gives it to a run after its claim, before the start of its process
-RESTART_LOOK_BACK = timedelta(days=1)
 SUBMIT_PATIENCE_S = 60.0  # between a worker's claim of a run and the start of its process
 
 
