@@ -659,7 +659,7 @@ class RelaxationTotal(Base):
     force_calls: Mapped[int] = mapped_column(comment="all together")
     wall_s: Mapped[float] = mapped_column(comment="seconds, all together")
     displacement_rmsd_mean_ang: Mapped[float | None] = mapped_column(
-        comment="from the target, Å, over those that have one and a final state"
+        comment="from the target (or start), Å, over those that have a final state"
     )
     volume_change_mean_fraction: Mapped[float | None] = mapped_column(
         comment="final over target or start volume, minus one"

@@ -26,7 +26,7 @@ left join evaluation
     and evaluation.replaces_id is null
 where model_version.state <> 'archived' and evaluation.state is distinct from 'completed';
 
-comment on view pending_evaluation is 'models that are not archived and have no completed evaluation on the newest version of a benchmark that others of them have';
+comment on view pending_evaluation is 'models that are not archived and have no completed evaluation on the newest version of a benchmark';
 comment on column pending_evaluation.model is 'NAME@VERSION';
 comment on column pending_evaluation.benchmark is 'NAME@VERSION, the newest of its name';
 comment on column pending_evaluation.kind is 'what is measured';

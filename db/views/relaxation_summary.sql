@@ -31,5 +31,5 @@ comment on column relaxation_summary.n_failed is 'without a final state';
 comment on column relaxation_summary.force_calls_median is 'over the converged';
 comment on column relaxation_summary.force_calls is 'all together';
 comment on column relaxation_summary.wall_s is 'seconds, all together';
-comment on column relaxation_summary.displacement_rmsd_mean_ang is 'from the target, Å, over those that have one and a final state';
+comment on column relaxation_summary.displacement_rmsd_mean_ang is 'from the target (or start), Å, over those that have a final state';
 comment on column relaxation_summary.volume_change_mean_fraction is 'final over target or start volume, minus one';
