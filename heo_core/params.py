@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from math import prod
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
@@ -91,6 +92,15 @@ class Params(BaseModel):
     PATHS: ClassVar[tuple[str, ...]] = ()
     """Fields that hold paths of the machine where the work is done."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_is_no_text(cls, values: Any) -> Any:
+        """Neither JSON nor Postgres keeps bytes that are no UTF-8, as file names may have them, or a NUL."""
+        for text in _iter_texts(values):
+            if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ValueError(f"{text!r} is no text: it holds a NUL or bytes that are no UTF-8")
+        return values
+
     def list_paths(self) -> Iterator[tuple[str, str]]:
         """Yield every path that is named here or in a group within, with the name of its field; `file:` models too."""
         for name, value in self:
@@ -99,6 +109,18 @@ class Params(BaseModel):
     def compute_hash(self) -> str:
         """Sha256 of the canonical JSON: equal parameters have equal hashes on every machine."""
         return hash_json(self.model_dump(mode="json"))
+
+
+def _iter_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str | PurePath):
+        yield str(value)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _iter_texts(key)
+            yield from _iter_texts(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _iter_texts(part)
 
 
 def _list_paths(field: str, value: Any, *, is_path: bool) -> Iterator[tuple[str, str]]:

@@ -70,7 +70,10 @@ def relax(
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Relax structures, many at a time; killed, it goes on where it stopped. What fails is a row that says why."""
+    """Relax structures, many at a time; killed, it goes on where it stopped. What fails is a row that says why.
+
+    The exit code is 0 also where structures failed: summary.csv and --json say which.
+    """
     from heo_core.errors import InputError
     from heo_core.params import RelaxJobParams
 

@@ -73,7 +73,8 @@ def wait_until_ready(settings: Settings, state: ServerState, say: Say) -> bool:
             if _listens(process, state.port) and api.is_healthy():
                 return True
     raise ServiceError(
-        f"the Prefect server (pid {state.pid}, port {state.port}) does not answer after {START_PATIENCE_S:.0f} s; "
+        f"the Prefect server (pid {state.pid}, port {state.port}) does not answer after {START_PATIENCE_S:.0f} s; on a "
+        f"busy machine 'heo up' again finds it; "
         f"{last_lines(log_file(settings, SERVICE))}"
     )
 

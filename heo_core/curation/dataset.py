@@ -16,6 +16,7 @@ from heo_core.curation.rows import iter_structures
 from heo_core.curation.scan import Progress, ScannedShard, Tally, scan_source
 from heo_core.curation.sources import Source
 from heo_core.curation.split import Entry, Leak, find_leaks, split_entries
+from heo_core.errors import SourceError
 from heo_core.params import CurationParams
 from heo_core.records import Structure
 
@@ -102,6 +103,8 @@ def curate(
         weakref.finalize(curated, shutil.rmtree, own, ignore_errors=True)
         return curated
     shards = scan_source(source, params.rules, folder, on_progress)
+    if not any(shard.n_rows for shard in shards):
+        raise SourceError(f"{source.uri} holds no structure: nothing is stored of it")
     tally = Tally()
     for shard in shards:
         tally.merge(shard.tally)

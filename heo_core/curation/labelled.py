@@ -25,5 +25,5 @@ def read_labelled(path: Path) -> list[Structure]:
     structures = [member.structure for member in found.iter_members()]
     if not structures:
         reasons = ", ".join(f"{rejection.rule} ({rejection.n_rejected})" for rejection in found.rejections)
-        raise InputError(f"none of the {found.n_scanned} structures of {path} can be used: {reasons or 'it is empty'}")
+        raise InputError(f"none of the {found.n_scanned} structures of {path} can be used: {reasons}")
     return structures

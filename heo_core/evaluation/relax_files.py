@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heo_core.errors import InputError, first_line
+from heo_core.errors import InputError
 from heo_core.records import Array, Frame, Relaxation, Structure
 from heo_core.structures.files import WRITERS, FileFormat
+from heo_core.structures.reading import has_shared_sites, read_atoms
 from heo_core.whole_file import replacing
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-_READABLE = "CIF, POSCAR, extxyz, ASE database or any other format that ASE knows"
 _ENDINGS = {".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".db", ".json", ".traj", ".xml"}
 
 
@@ -53,15 +52,10 @@ def read_structures(paths: Sequence[Path]) -> list[StartStructure]:
 
 
 def _read_file(path: Path, name: str) -> Iterator[StartStructure]:
-    from ase.io import read
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of readers, about what a file leaves out
-            frames = read(path, index=":")
-    except Exception as exc:  # noqa: BLE001 each of ASE's readers fails in its own way
-        reason = getattr(exc, "strerror", None) or first_line(exc)
-        yield StartStructure(name, str(path), 0, failure=f"{path} cannot be read as {_READABLE}: {reason}")
+        frames = read_atoms(path)
+    except InputError as exc:
+        yield StartStructure(name, str(path), 0, failure=str(exc))
         return
     if not frames:
         yield StartStructure(name, str(path), 0, failure=f"{path} holds no structure")
@@ -81,8 +75,7 @@ def _find_obstacle(atoms: Atoms) -> str | None:
         return "holds no atoms"
     if not atoms.pbc.all() or atoms.cell.rank < 3:
         return "is not periodic in three dimensions"
-    occupancy = atoms.info.get("occupancy", {})
-    if any(len(kinds) > 1 or min(kinds.values()) < 1 for kinds in occupancy.values()):
+    if has_shared_sites(atoms):
         return (
             "has sites that elements share or that are partly empty: give it one element a site, for example by "
             "'heo structures generate --parent FILE'"

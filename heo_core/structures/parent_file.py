@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from heo_core.curation.descriptors import compute_effective_coordination
-from heo_core.errors import InputError, first_line
+from heo_core.errors import InputError
 from heo_core.records import Structure
 from heo_core.structures.ionic_radii import find_ionic_radius
 from heo_core.structures.oxidation_states import balance_charges
 from heo_core.structures.prototypes import Prototype, Sublattice, compute_mean_radius
+from heo_core.structures.reading import has_shared_sites, read_atoms
 from heo_core.structures.symmetry import find_space_group
 
 ANION = "O"
@@ -63,20 +63,13 @@ def load_parent(path: Path) -> Prototype:
 
 
 def _read(path: Path) -> Structure:
-    from ase import Atoms
-    from ase.io import read
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of readers, about what a file leaves out
-            atoms = read(path, index=0)
-    except Exception as exc:  # each of ASE's readers fails in its own way
-        reason = getattr(exc, "strerror", None) or first_line(exc)
-        raise InputError(f"parent {path} cannot be read: {reason}; allowed: CIF, POSCAR, extxyz, ...") from exc
-    assert isinstance(atoms, Atoms)  # noqa: S101
+    found = read_atoms(path)
+    if not found:
+        raise InputError(f"parent {path} holds no structure")
+    atoms = found[0]
     if not atoms.pbc.all() or atoms.cell.rank < 3:
         raise InputError(f"parent {path} is not periodic in three dimensions")
-    if any(len(kinds) > 1 or min(kinds.values()) < 1 for kinds in atoms.info.get("occupancy", {}).values()):
+    if has_shared_sites(atoms):
         raise InputError(f"parent {path} has sites that elements share; give it one element a site")
     return Structure(np.array(atoms.cell), atoms.positions, tuple(atoms.symbols), path.name, "generated")
 

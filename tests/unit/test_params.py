@@ -14,6 +14,7 @@ from heo_core.params import (
     FinetuneParams,
     Params,
     PipelineParams,
+    RelaxJobParams,
     ReplayParams,
     parse_benchmark,
 )
@@ -40,6 +41,14 @@ def test_a_stored_benchmark_reads_back_as_itself(kind: str) -> None:
 def test_a_name_with_odd_characters_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         CurationParams(name=name)
+
+
+@pytest.mark.parametrize("text", ["a\udcff.cif", "a\0.cif"], ids=["no UTF-8", "NUL"])
+def test_what_no_database_keeps_as_text_is_refused_wherever_it_stands(text: str) -> None:
+    with pytest.raises(ValidationError, match="is no text: it holds a NUL or bytes that are no UTF-8"):
+        RelaxJobParams(files=("a.cif", text))
+    with pytest.raises(ValidationError, match="is no text"):
+        EvaluationParams.model_validate({"substitution_relax": {"composition": text}})
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])

@@ -321,6 +321,14 @@ def test_a_missing_path_and_an_empty_folder_are_named(tmp_path: Path) -> None:
         curate_path(tmp_path)
 
 
+def test_a_source_without_any_row_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.extxyz").touch()
+    pq.write_table(pq.read_table(SAMPLE_FILE).slice(0, 0), tmp_path / "none.parquet")
+    for name in ("a.extxyz", "none.parquet"):
+        with pytest.raises(SourceError, match=rf"{name} holds no structure"):
+            curate_path(tmp_path / name)
+
+
 def test_the_same_rows_in_other_files_are_another_revision_and_under_other_names_the_same(tmp_path: Path) -> None:
     for name in ("other", "renamed"):
         (tmp_path / name).mkdir()

@@ -72,6 +72,30 @@ def test_what_cannot_be_relaxed_says_why_and_leaves_the_others(tmp_path, magnesi
     assert (second.failure, second.structure.formula_reduced) == (None, "MgO")
 
 
+def test_an_occupancy_that_is_not_given_is_one(tmp_path, magnesia):
+    for mark in (".", "?"):
+        (tmp_path / "a.cif").write_text(SHARED_SITE.replace("Ni1 Ni 0 0 0 0.5\n", "").replace("0.5\nO1", f"{mark}\nO1"))
+        (start,) = read_structures([tmp_path / "a.cif"])
+        assert (start.failure, start.structure.formula_reduced) == (None, "MgO")
+
+
+def test_a_name_may_hold_an_at_sign(tmp_path, magnesia):
+    write(tmp_path / "a.extxyz", magnesia)
+    (tmp_path / "a.extxyz").rename(tmp_path / "a@b.extxyz")
+    (start,) = read_structures([tmp_path / "a@b.extxyz"])
+    assert (start.name, start.structure.formula_reduced) == ("a@b.extxyz", "MgO")
+
+
+@pytest.mark.parametrize("n", ["9", "99999999999999999999"])
+def test_a_frame_of_more_atoms_than_lines_is_refused_at_once(tmp_path, magnesia, n):
+    write(tmp_path / "a.extxyz", [magnesia, magnesia])
+    lines = (tmp_path / "a.extxyz").read_text().splitlines()
+    lines[10] = n  # the second of two frames of eight atoms
+    (tmp_path / "a.extxyz").write_text("\n".join(lines))
+    (start,) = read_structures([tmp_path / "a.extxyz"])
+    assert f"a frame says that it has {n} atoms, and 8 lines are left" in start.failure
+
+
 def test_files_of_one_name_are_told_apart(tmp_path, magnesia):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

@@ -64,7 +64,7 @@ def test_what_is_no_parent_is_an_error_with_its_reason(tmp_path: Path):
     metal.pbc = False
     write(tmp_path / "cluster.extxyz", metal)
     for name, reason in (
-        ("absent.cif", "cannot be read: No such file"),
+        ("absent.cif", "cannot be read as CIF.*: No such file"),
         ("text.cif", "cannot be read"),
         ("metal.cif", "has no oxygen"),
         ("shared.cif", "elements share"),
