@@ -272,8 +272,9 @@ def _find_energy_scale(data: ReportData) -> Iterator[Caution]:
 
 
 def _find_two_scales(data: ReportData) -> Iterator[Caution]:
-    """Differences that the database marks as saying nothing."""
-    for text in dict.fromkeys(filter(None, map(as_text, data.comparisons["caution"]))):
+    """Differences to the baseline that the database marks as saying nothing."""
+    shown = data.comparisons[data.comparisons["baseline"] == data.baseline]
+    for text in dict.fromkeys(filter(None, map(as_text, shown["caution"]))):
         yield Caution("two-scales", False, "Energies on two scales", f"{text[:1].upper()}{text[1:]}.")
 
 
