@@ -6,9 +6,9 @@
 
 `label` takes the cells in their order and keeps one file of JSON for each, whole or not there: started again, it goes
 on where it stopped. One that failed is a file too, with its reason. Every beginning of the list is a fair mix: each
-metal is in every second cell or so, and a larger cell comes after every seven of eight atoms. `pack` writes what is
-labelled into the bundled reference set `dft-offeq`, with settings, versions and what failed in the file's metadata, and
-its part of the card.
+metal is in every second cell or so, and a larger cell comes after every seven of eight atoms; last come spinels and
+larger rock salts that converge more surely. `pack` writes what is labelled into the bundled reference set `dft-offeq`,
+with settings, versions and what failed in the file's metadata, and its part of the card.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from ase import Atoms
 from ase.io import read, write
 from ase.spacegroup import crystal
-from reference_sets import write_card
+from reference_sets import MAX_FORCE_EV_PER_ANG, MIN_FORCE_EV_PER_ANG, write_card
 
 from heo_core.assets import REFERENCE_DIR
 from heo_core.curation.rows import ROW_SCHEMA
@@ -194,7 +194,8 @@ def label_cells(path: Path, folder: Path, python: Path, limit_s: float) -> None:
 def pack_labels(folder: Path, out: Path) -> None:
     """Write the cells that have labels into the reference set, and its card anew."""
     done = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
-    labelled = [row for row in done if row["label"]["failure"] is None]
+    left_out = {row["name"]: reason for row in done if (reason := _find_obstacle(row["label"])) is not None}
+    labelled = [row for row in done if row["name"] not in left_out]
     if not labelled:
         sys.exit(f"{folder} has no labelled cell yet")
     if any(row["settings"] != labelled[0]["settings"] for row in labelled):
@@ -203,13 +204,23 @@ def pack_labels(folder: Path, out: Path) -> None:
     about = {
         "settings": labelled[0]["settings"],
         "versions": [json.loads(version) for version in sorted(versions)],
-        "n_failed": len(done) - len(labelled),
-        "failures": {row["name"]: row["label"]["failure"] for row in done if row["label"]["failure"] is not None},
+        "n_failed": len(left_out),
+        "failures": left_out,
     }
     table = pa.Table.from_pylist([_to_row(row) for row in labelled], schema=SCHEMA)
     table = table.replace_schema_metadata({"labels": json.dumps(about)})
     pq.write_table(table, out / "dft-offeq.parquet", compression="zstd", compression_level=19)
     write_card(out)
+
+
+def _find_obstacle(label: dict[str, Any]) -> str | None:
+    """Say why a cell is not in the set: it failed, or lies outside the range of forces that the other sets have too."""
+    if label["failure"] is not None:
+        return str(label["failure"]).rstrip(": ")
+    fmax = float(np.linalg.norm(label["forces_ev_per_ang"], axis=1).max())
+    if MIN_FORCE_EV_PER_ANG <= fmax <= MAX_FORCE_EV_PER_ANG:
+        return None
+    return f"its largest force is {fmax:.1f} eV/Å; allowed: {MIN_FORCE_EV_PER_ANG:g} to {MAX_FORCE_EV_PER_ANG:g}"
 
 
 def _to_row(row: dict[str, Any]) -> dict[str, Any]:
