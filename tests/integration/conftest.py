@@ -100,11 +100,44 @@ def other_database_url(postgres_url: str, superuser_url: str, template_database:
 
 
 @pytest.fixture
-def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, database_url: str, prefect_api_url: str) -> Iterator[Path]:
     """A fresh home on a fresh database."""
-    monkeypatch.setenv("HEO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
-    yield tmp_path / "home"
+    with _home(tmp_path / "home", database_url) as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(postgres_url: str, superuser_url: str, template_database: str) -> Iterator[str]:
+    """SQLAlchemy URL of a database that the tests of a module share."""
+    with _database(postgres_url, superuser_url, template_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def shared_home(
+    tmp_path_factory: pytest.TempPathFactory, shared_database_url: str, prefect_api_url: str
+) -> Iterator[Path]:
+    """A home that the tests of a module share, for what is worth computing once."""
+    with _home(tmp_path_factory.mktemp("shared"), shared_database_url) as path:
+        yield path
+
+
+@pytest.fixture
+def fewer_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the first cells of each reference set, nine of them an oxide: enough for intervals, and quick."""
+    import flows.benchmarks
+    from heo_core.evaluation.reference_sets import load_reference_set
+
+    n = {"off-equilibrium": 40, "dft-offeq": 10, "holdout": 40, "equation-of-state": 9 * 8}
+    monkeypatch.setattr(flows.benchmarks, "load_reference_set", lambda name: load_reference_set(name)[: n[name]])
+
+
+@contextmanager
+def _home(path: Path, database_url: str) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEO_HOME", str(path))
+        patch.setenv("HEO_DATABASE_URL", database_url.replace("+psycopg", ""))
+        yield path
     get_engine(database_url).dispose()
 
 

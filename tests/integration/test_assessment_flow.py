@@ -26,30 +26,32 @@ from heo_core.params import (
     RuleParams,
 )
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("fewer_cells")]
 
 
-@pytest.fixture(autouse=True)
-def _fewer_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the first cells of each reference set, nine of them an oxide: enough for intervals, and quick."""
-    import flows.benchmarks
-    from heo_core.evaluation.reference_sets import load_reference_set
-
-    n = {"off-equilibrium": 40, "dft-offeq": 10, "holdout": 40, "equation-of-state": 9 * 8}
-    monkeypatch.setattr(flows.benchmarks, "load_reference_set", lambda name: load_reference_set(name)[: n[name]])
+@pytest.fixture(scope="module")
+def database_url(shared_database_url: str) -> str:
+    """One database for all tests here: what the parent is measured for is the same."""
+    return shared_database_url
 
 
-@pytest.fixture
-def dataset_id(home: Path, tmp_path: Path) -> int:
+@pytest.fixture(scope="module")
+def home(shared_home: Path) -> Path:
+    return shared_home
+
+
+@pytest.fixture(scope="module")
+def dataset_id(home: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
     """A dataset of the sample's smallest cells, with copies off equilibrium that nobody has labelled."""
     from flows.curate import curate
 
+    file = tmp_path_factory.mktemp("source") / "small.parquet"
     table = pq.read_table(SAMPLE_DIR / "train-00000-of-00001.parquet")
-    pq.write_table(table.slice(0, 120), tmp_path / "small.parquet")
+    pq.write_table(table.slice(0, 120), file)
     return curate(
         CurationParams(
             name="small",
-            source=str(tmp_path / "small.parquet"),
+            source=str(file),
             rules=RuleParams(max_n_atoms=16),
             off_equilibrium=OffEquilibriumParams(n_copies=1),
             map="none",
@@ -57,20 +59,32 @@ def dataset_id(home: Path, tmp_path: Path) -> int:
     )
 
 
+Change = Callable[[torch.nn.Module], None]
+
+
 @pytest.fixture
-def make_child(dataset_id: int, tmp_path: Path) -> Callable[[str, Callable[[torch.nn.Module], None]], int]:
-    """Register heo-mini, changed in some way, as a child of heo-mini that was trained on the dataset."""
+def make_model(home: Path, tmp_path: Path) -> Callable[[str, Change], int]:
+    """Register heo-mini, changed in some way."""
     from flows.registry import register_model
 
-    def make(name: str, change: Callable[[torch.nn.Module], None]) -> int:
+    def make(name: str, change: Change) -> int:
         module = torch.load(resolve_model("heo-mini").path, weights_only=False, map_location="cpu")
         with torch.no_grad():
             change(module)
         torch.save(module, tmp_path / f"{name}.model")
-        settings = load_settings()
-        parent_id = register_model("heo-mini", settings)
-        child_id = register_model(f"file:{tmp_path / name}.model", settings, name=name)
-        with session_scope(settings.resolve_database_url()) as session:
+        return register_model(f"file:{tmp_path / name}.model", load_settings(), name=name)
+
+    return make
+
+
+@pytest.fixture
+def make_child(make_model: Callable[[str, Change], int], dataset_id: int) -> Callable[[str, Change], int]:
+    """Register such a one as a child of heo-mini that was trained on the dataset."""
+    from flows.registry import register_model
+
+    def make(name: str, change: Change) -> int:
+        child_id, parent_id = make_model(name, change), register_model("heo-mini", load_settings())
+        with session_scope(load_settings().resolve_database_url()) as session:
             child = session.get_one(ModelVersion, child_id)
             child.parent_id, child.dataset_id = parent_id, dataset_id
         return child_id
@@ -107,7 +121,7 @@ def get_warnings(url: str, model_version_id: int) -> list[str]:
 
 
 def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessment_computes_nothing(
-    make_child: Callable, database_url: str, home: Path
+    make_child: Callable[[str, Change], int], database_url: str, home: Path
 ) -> None:
     from flows.evaluate import evaluate
     from flows.report import report
@@ -124,8 +138,9 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
         )
     )
     assert slopes["scaled@1"] == pytest.approx(0.7 * slopes["heo-mini@1"], rel=1e-6)
+    pair = f"({child_id}, (select parent_id from model_version where id = {child_id}))"
     done = "select name, state from evaluation join benchmark on benchmark.id = benchmark_id"
-    kinds = query(database_url, done)
+    kinds = query(database_url, f"{done} where model_version_id in {pair}")
     assert len(kinds) == 14
     assert {name for name, _ in kinds} == {
         "off-equilibrium",
@@ -143,14 +158,19 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
             child.bulk_modulus_gpa / parent.bulk_modulus_gpa
         from volume_curve as child join evaluation as of_child on of_child.id = child.evaluation_id
         join volume_curve as parent using (material) join evaluation as of_parent on of_parent.id = parent.evaluation_id
-        where of_child.model_version_id = %d and of_parent.model_version_id <> %d and child.failure is null
+        join model_version on model_version.id = of_child.model_version_id
+        where model_version.id = %d and of_parent.model_version_id = parent_id and child.failure is null
     """
-    found = query(database_url, curves % (child_id, child_id))
+    found = query(database_url, curves % child_id)
     assert len(found) >= 5
     for volumes, moduli in found:
         assert volumes == pytest.approx(1, rel=1e-6)
         assert moduli == pytest.approx(0.7, rel=1e-5)
-    assert query(database_url, "select count(*) from prediction where stress_rmse_ev_per_ang3 is not null") == [(160,)]
+    stresses = f"""
+        select count(stress_rmse_ev_per_ang3) from prediction join evaluation on evaluation.id = evaluation_id
+        where model_version_id in {pair}
+    """
+    assert query(database_url, stresses) == [(160,)]
 
     tables = ("evaluation", "prediction", "metric", "comparison", "volume_curve", "benchmark")
     rows = {table: query(database_url, f"select ctid, xmin from {table} order by 1") for table in tables}
@@ -170,7 +190,9 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
     assert any("The finetuned model is softer" in line or "softening slope" in line for line in answer)
 
 
-def test_a_child_with_shaken_weights_has_forgotten(make_child: Callable, database_url: str, home: Path) -> None:
+def test_a_child_with_shaken_weights_has_forgotten(
+    make_child: Callable[[str, Change], int], database_url: str, home: Path
+) -> None:
     child_id = make_child("shaken", forget)
     assess(child_id)
     warnings = get_warnings(database_url, child_id)
@@ -180,7 +202,7 @@ def test_a_child_with_shaken_weights_has_forgotten(make_child: Callable, databas
 
 
 def test_a_child_that_is_its_parent_is_not_marked_and_a_failing_benchmark_is_a_row(
-    make_child: Callable, database_url: str, home: Path, monkeypatch: pytest.MonkeyPatch
+    make_child: Callable[[str, Change], int], database_url: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import flows.benchmarks
 
@@ -195,19 +217,20 @@ def test_a_child_that_is_its_parent_is_not_marked_and_a_failing_benchmark_is_a_r
     assert get_warnings(database_url, child_id) == [
         "Not measured: there is no number of equation-of-state, so its limit was not checked."
     ]
-    failed = query(database_url, "select state, failure from evaluation where state <> 'completed'")
-    assert failed == [("failed", "RuntimeError: out of memory")]
+    failed = f"select state, failure from evaluation where state <> 'completed' and model_version_id = {child_id}"
+    assert query(database_url, failed) == [("failed", "RuntimeError: out of memory")]
     monkeypatch.setattr(flows.benchmarks.equation_of_state, "compute_metrics", compute)
     assess(child_id)
     assert get_warnings(database_url, child_id) == []
 
 
-def test_a_model_without_parent_and_dataset_is_measured_and_never_marked(home: Path, database_url: str) -> None:
-    from flows.registry import register_model
-
-    model_id = register_model("heo-mini", load_settings())
+def test_a_model_without_parent_and_dataset_is_measured_and_never_marked(
+    make_model: Callable[[str, Change], int], database_url: str
+) -> None:
+    model_id = make_model("orphan", lambda module: module.scale_shift.scale.mul_(0.9))
     assess(model_id)
-    assert query(database_url, "select count(*) from evaluation where state = 'completed'") == [(4,)]
+    done = f"select count(*) from evaluation where state = 'completed' and model_version_id = {model_id}"
+    assert query(database_url, done) == [(4,)]
     assert get_warnings(database_url, model_id) == []
 
 
@@ -223,7 +246,8 @@ def test_a_dataset_of_ones_own_measures_softening_and_one_without_labels_is_refu
     with pytest.raises(InputError, match=r"off_equilibrium of small@1 cannot measure .* none of its .* has forces"):
         run("off_equilibrium")
     run("validation")
-    names = query(database_url, "select name, params ->> 'dataset' from benchmark")
-    assert names == [("off-equilibrium:small:validation", "small@1")]
-    ((n,),) = query(database_url, "select n from metric where name = 'forces_softening_slope'")
+    own = "select name, params ->> 'dataset' from benchmark where name like 'off-equilibrium:%'"
+    assert query(database_url, own) == [("off-equilibrium:small:validation", "small@1")]
+    slopes = "select n from evaluation_metric where benchmark = 'off-equilibrium:small:validation@1' and metric = '%s'"
+    ((n,),) = query(database_url, slopes % "forces_softening_slope")
     assert n > 3

@@ -238,6 +238,7 @@ def wait_for_epoch(url: str, epoch: int) -> None:
     assert query(url, f"select 1 from epoch_metric where epoch >= {epoch}")
 
 
+@pytest.mark.usefixtures("fewer_cells")
 def test_a_finetuning_makes_one_model_that_is_assessed(
     home: Path, small: CurationParams, database_url: str, prefect_api_url: str
 ) -> None:

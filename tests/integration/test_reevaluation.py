@@ -40,7 +40,7 @@ class Service:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         given = {
             "HEO_HOME": str(self.home),
-            "HEO_REEVALUATION_CRON": "* * * * *",
+            "HEO_REEVALUATION_CRON": "*/2 * * * *",
             "OMP_NUM_THREADS": "1",
             "AWS_SECRET_ACCESS_KEY": SECRET,
         }
