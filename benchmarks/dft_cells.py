@@ -47,9 +47,9 @@ EVERY = 7  # then one larger cell, in turn a rock salt of sixteen atoms and a sp
 ROCKSALT = ("Mg", "Ca", "Mn", "Fe", "Co", "Ni", "Cu", "Zn")
 SPINEL_A, SPINEL_B = ("Mg", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"), ("Cr", "Mn", "Fe", "Co", "V", "Al")
 
-# Of those spinels the one that was tried had not converged after 1,871 s, and of cells with Co beside Fe every second
-# one does not: the same metal can be 2+ and 3+. These, last in the list, are without the two, or of ions with an empty,
-# half filled or full shell.
+# Of those spinels the one that was tried had not converged after 1,871 s, nor had four of five rock salts with Co
+# beside Fe. These, last in the list, are rock salts without the two, and spinels of ions with an empty, half filled or
+# full shell.
 N_PLAIN_SPINELS, N_PLAIN_ROCKSALTS = 12, 4
 PLAIN_A, PLAIN_B = ("Mg", "Mn", "Zn"), ("Al", "Cr", "Fe")
 PLAIN_ROCKSALT = ("Mg", "Ca", "Mn", "Ni", "Cu", "Zn")

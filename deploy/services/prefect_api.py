@@ -121,13 +121,8 @@ class PrefectApi:
 
     def flow_runs(self, **criteria: Json) -> list[Json]:
         """Return the flow runs that meet criteria such as `tags={"all_": [...]}`, newest first."""
-        runs: list[Json] = []
-        while True:
-            body = {"flow_runs": criteria, "sort": "START_TIME_DESC", "limit": PAGE, "offset": len(runs)}
-            page = self.request("POST", "/flow_runs/filter", body)
-            runs += page
-            if len(page) < PAGE:
-                return sorted(runs, key=lambda run: str(run["created"]), reverse=True)
+        runs = self._read_pages("/flow_runs/filter", {"flow_runs": criteria, "sort": "START_TIME_DESC"})
+        return sorted(runs, key=lambda run: str(run["created"]), reverse=True)
 
     def runs_in_flight(self, **criteria: Json) -> list[Json]:
         """Return the flow runs that have not ended."""
@@ -151,13 +146,15 @@ class PrefectApi:
         criteria: Json = {"flow_run_id": {"any_": list(flow_run_ids)}}
         if after is not None:
             criteria["timestamp"] = {"after_": after}
-        records: list[Json] = []
+        return self._read_pages("/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"})
+
+    def _read_pages(self, path: str, query: Json) -> list[Json]:
+        found: list[Json] = []
         while True:
-            body = {"logs": criteria, "sort": "TIMESTAMP_ASC", "limit": PAGE, "offset": len(records)}
-            page = self.request("POST", "/logs/filter", body)
-            records += page
+            page = self.request("POST", path, {**query, "limit": PAGE, "offset": len(found)})
+            found += page
             if len(page) < PAGE:
-                return records
+                return found
 
 
 def _contains(found: object, wanted: object) -> bool:
