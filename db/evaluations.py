@@ -253,17 +253,19 @@ def start_evaluation(
         )
     else:
         statement = statement.on_conflict_do_update(index_elements=["replaces_id"], set_=again)
-    return session.get_one(Evaluation, session.scalars(statement.returning(Evaluation.id)).one())
+    evaluation_id = session.scalars(statement.returning(Evaluation.id)).one()
+    return session.get_one(Evaluation, evaluation_id, populate_existing=True)
 
 
-def fail_evaluation(session: Session, evaluation_id: int, failure: str) -> None:
+def fail_evaluation(session: Session, evaluation_id: int, failure: str, *, started_at: datetime) -> None:
     """Store why an evaluation is not complete.
 
-    One that is complete stays so: locks go with a Postgres that is started again, and another run has then finished it.
+    started_at: of the try that failed. Locks go with a Postgres that is started again: one that another run has then
+    started again, or completed, stays as that run says.
     """
     session.execute(
         update(Evaluation)
-        .where(Evaluation.id == evaluation_id, Evaluation.state == "running")
+        .where(Evaluation.id == evaluation_id, Evaluation.state == "running", Evaluation.started_at == started_at)
         .values(state="failed", failure=failure, finished_at=datetime.now(UTC))
     )
 

@@ -274,22 +274,23 @@ def evaluate_model(model_version_id: int, benchmark_id: int, *, force: bool = Fa
                 logger.info("reusing evaluation of %s", what)
                 return found.id
             device = resolve_device(settings.device)
-            evaluation_id = evaluations.start_evaluation(
+            evaluation = evaluations.start_evaluation(
                 session,
                 model_version_id,
                 benchmark_id,
                 flow_run_id=flow_run.get_id(),
                 replaces_id=found.id if found is not None and is_done else None,
-            ).id
+            )
         logger.info("evaluating %s (%d structures, on %s)", what, benchmark.n_cases, device)
         try:
-            _run_benchmark(evaluation_id, model_version_id, benchmark, device, settings)
+            _run_benchmark(evaluation.id, model_version_id, benchmark, device, settings)
         except BaseException as exc:
             # Ctrl-C and a cancelled run included: an evaluation that ended says so.
+            failure = f"{type(exc).__name__}: {exc}"
             with session_scope(url) as session:
-                evaluations.fail_evaluation(session, evaluation_id, f"{type(exc).__name__}: {exc}")
+                evaluations.fail_evaluation(session, evaluation.id, failure, started_at=evaluation.started_at)
             raise
-        return evaluation_id
+        return evaluation.id
 
 
 def _evaluate_elsewhere(model_version_id: int, benchmark_id: int, url: str, *, force: bool) -> int | None:

@@ -50,13 +50,22 @@ def draw(
 
 
 def tell(storage: BaseStorage, study: str, number: int, score: float | None) -> None:
-    """Tell Optuna what a trial scored, None where it failed; told twice, the first counts."""
+    """Tell Optuna what a trial scored, None where it failed; told twice, the first score counts.
+
+    What Optuna knows as failed stays so: the score of such a trial, trained again, is a trial of its own there.
+    """
     import optuna
 
     state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
     # Not with the sampler that drew: a grid's would stop a loop that is not there.
     opened = optuna.load_study(storage=storage, study_name=study, sampler=optuna.samplers.RandomSampler())
-    opened.tell(number, score, state=state, skip_if_finished=True)
+    trials = opened.get_trials(deepcopy=False)
+    known = trials[number]
+    if score is None or known.state != optuna.trial.TrialState.FAIL:
+        opened.tell(number, score, state=state, skip_if_finished=True)
+    elif not any(trial.state == state and trial.params == known.params for trial in trials):
+        again = optuna.trial.create_trial(params=known.params, distributions=known.distributions, value=score)
+        opened.add_trial(again)
 
 
 def _make_sampler(params: SweepParams, number: int, n_rejected: int) -> BaseSampler:

@@ -300,7 +300,7 @@ def test_an_evaluation_names_what_its_rows_were_computed_on_two_shards_at_once_i
     assert get_device() == "cpu and cuda"
 
 
-def test_a_completed_evaluation_is_neither_completed_again_nor_failed_by_a_run_that_lost_its_lock(
+def test_an_evaluation_is_neither_completed_again_nor_failed_by_a_run_that_lost_its_lock(
     database_url: str,
 ) -> None:
     with session_scope(database_url) as session:
@@ -308,13 +308,18 @@ def test_a_completed_evaluation_is_neither_completed_again_nor_failed_by_a_run_t
             session, EnergyForcesParams(), [], name="empty", dataset_id=None, reference_id=None
         )
         model_id = register(session).id
-        first, second = (
-            evaluations.start_evaluation(session, model_id, benchmark.id, flow_run_id=run).id for run in ("a", "b")
-        )
+        tries = []
+        for run in ("a", "b"):
+            evaluation = evaluations.start_evaluation(session, model_id, benchmark.id, flow_run_id=run)
+            tries.append((evaluation.id, evaluation.started_at))
+        (first, _), (second, _) = tries
         assert first == second
+        evaluations.fail_evaluation(session, first, "the database went away", started_at=tries[0][1])
+        session.refresh(evaluation)
+        assert (evaluation.state, evaluation.failure, evaluation.flow_run_id) == ("running", None, "b")
         for value, wall_s in ((0.1, 2.0), (0.3, 5.0)):
             evaluations.complete_evaluation(session, first, [Metric("forces_skill", value, "", 1)], wall_s)
-        evaluations.fail_evaluation(session, first, "the database went away")
+        evaluations.fail_evaluation(session, first, "the database went away", started_at=tries[1][1])
     with session_scope(database_url) as session:
         stored = evaluations.get_evaluation(session, first)
         assert (stored.state, stored.failure, stored.wall_s) == ("completed", None, 2.0)

@@ -374,8 +374,8 @@ def test_an_evaluation_that_failed_is_in_no_comparison_and_says_so_in_the_summar
     with session_scope(evaluated) as session:
         model_id = models.get_registered_model(session, "child@1").id
         for evaluation in session.scalars(select(Evaluation).where(Evaluation.model_version_id == model_id)).all():
-            evaluations.start_evaluation(session, model_id, evaluation.benchmark_id, flow_run_id=None)
-            evaluations.fail_evaluation(session, evaluation.id, "out of memory")
+            again = evaluations.start_evaluation(session, model_id, evaluation.benchmark_id, flow_run_id=None)
+            evaluations.fail_evaluation(session, again.id, "out of memory", started_at=again.started_at)
         session.expire_all()
         assert models.compare(session, ["heo-mini", "child@1"])["rows"] == []
         rows = models.summarise(session, model_id)["evaluations"]

@@ -101,3 +101,15 @@ def test_a_score_that_is_told_twice_counts_once(storage) -> None:
     tell(storage, "study", number, 1.0)
     tell(storage, "study", number, 2.0)
     assert optuna.load_study(storage=storage, study_name="study").best_value == 1.0
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_the_score_of_a_failed_trial_that_was_trained_again_counts_once(storage, sampler) -> None:
+    params = make({"lr": [1e-4, 1e-3]}, sampler=sampler)
+    number, values = draw(storage, "study", params, {})
+    for score in (None, 2.0, 2.0, None):
+        tell(storage, "study", number, score)
+    study = optuna.load_study(storage=storage, study_name="study")
+    assert [(t.params, t.value) for t in study.get_trials(states=[optuna.trial.TrialState.COMPLETE])] == [(values, 2.0)]
+    _, other = draw(storage, "study", params, {number: values})
+    assert {values["lr"], other["lr"]} == {1e-4, 1e-3}
