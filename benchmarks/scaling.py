@@ -250,7 +250,7 @@ def timing_shards(found: dict[str, Any]) -> Iterator[None]:
         flows.benchmarks._evaluate_remaining = evaluate_remaining  # noqa: SLF001
 
 
-def measure_workers(settings: Settings, n_cells: int, rounds: int) -> dict[str, Any]:
+def measure_workers(settings: Settings, n_cells: int, rounds: int, per_shard: int | None) -> dict[str, Any]:
     """Seconds of the same relaxations with one and with two processes, in turns."""
     import distributed
 
@@ -267,7 +267,7 @@ def measure_workers(settings: Settings, n_cells: int, rounds: int) -> dict[str, 
         for turn in range(rounds + 1):
             for n, cluster in clusters.items():
                 os.environ["HEO_DASK_SCHEDULER"] = cluster.scheduler_address
-                scale = ScaleParams(runner="dask", n_workers=n, structures_per_shard=1)
+                scale = ScaleParams(runner="dask", n_workers=n, structures_per_shard=per_shard)
                 with distributed.Client(cluster, set_as_default=False) as client:
                     before, timed = sum(client.run(time.process_time).values()), dict[str, Any]()
                     with timing_shards(timed):
@@ -376,11 +376,11 @@ def main() -> None:
     """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="workers, shards, simulation; all without any")
-    parser.add_argument("--cells", type=int, default=24, help="cells of 64 atoms that are relaxed")
+    parser.add_argument("--cells", type=int, default=48, help="cells of 64 atoms that are relaxed")
     parser.add_argument("--rounds", type=int, default=3, help="turns of one and two workers")
     parser.add_argument("--shards", type=int, default=400, help="empty shards")
     parser.add_argument("--structures", type=int, default=100_000, help="structures of the simulation")
-    parser.add_argument("--per-shard", type=int, help="structures of its shards; the product's choice without it")
+    parser.add_argument("--per-shard", type=int, help="structures of a shard; the product's choice without it")
     args = parser.parse_args()
     parts = args.parts or ["workers", "shards", "simulation"]
     with tempfile.TemporaryDirectory() as folder:
@@ -395,7 +395,7 @@ def main() -> None:
             services = ensure_services(settings)
             figures: dict[str, Any] = {}
             if "workers" in parts:
-                figures["workers"] = measure_workers(settings, args.cells, args.rounds)
+                figures["workers"] = measure_workers(settings, args.cells, args.rounds, args.per_shard)
             meter = Meter(services, settings)
             if "shards" in parts:
                 figures["shards"] = measure_shards(settings, meter, args.shards)

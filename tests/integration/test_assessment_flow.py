@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pyarrow.parquet as pq
 import pytest
 import torch
+from querying import query
 
 from db.engine import session_scope
 from db.schema import ModelVersion
@@ -109,11 +109,6 @@ def forget(module: torch.nn.Module) -> None:
     torch.manual_seed(0)
     for parameter in module.parameters():
         parameter.mul_(1 + 0.15 * torch.randn_like(parameter))
-
-
-def query(url: str, sql: str) -> list[tuple]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def get_warnings(url: str, model_version_id: int) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
-import psycopg
 import pytest
 from ase import Atoms
+from querying import query
 from typer.testing import CliRunner
 
 from db import evaluations
@@ -51,11 +51,6 @@ def write(structures: list[Structure], path: Path) -> Path:
         frames.append(atoms)
     ase.io.write(path, frames, format="extxyz")
     return path
-
-
-def query(url: str, sql: str) -> list[tuple]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_two_families_run_through_every_kind_and_what_cannot_be_compared_is_said(

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pyarrow.parquet as pq
 import pytest
+from querying import query
 from sqlalchemy import select
 from typer.testing import CliRunner
 
@@ -53,12 +53,6 @@ def small(tmp_path: Path) -> CurationParams:
     pq.write_table(table.slice(0, 120), tmp_path / "small.parquet")
     rules = RuleParams(max_n_atoms=16)
     return CurationParams(name="small", source=str(tmp_path / "small.parquet"), rules=rules, map="pca")
-
-
-def query(url: str, sql: str) -> list[tuple]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchall() if cursor.description else []
 
 
 def test_curating_twice_finds_the_same_dataset(home: Path, small: CurationParams, database_url: str) -> None:

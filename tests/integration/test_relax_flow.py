@@ -6,10 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-import psycopg
 import pytest
 from ase.build import bulk
 from ase.io import read, write
+from querying import query
 from typer.testing import CliRunner
 
 from db.engine import get_engine, session_scope
@@ -30,12 +30,6 @@ def home(tmp_path: Path, database_url: str, prefect_api_url: str, monkeypatch: p
     yield tmp_path / "home"
     down(load_settings())  # what the command has started
     get_engine(database_url).dispose()
-
-
-def query(url: str, sql: str) -> list[tuple]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchall() if cursor.description else []
 
 
 def test_structures_of_files_are_relaxed_once_and_written_with_every_state(

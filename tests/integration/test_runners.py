@@ -8,12 +8,12 @@ from pathlib import Path
 
 import dask
 import distributed  # noqa: F401  # dask.config.set would forget its defaults that come later
-import psycopg
 import pytest
 import yaml
 from ase.build import bulk
 from ase.io import write
 from prefect import flow, task
+from querying import query
 
 from flows.runners import find_workers, make_slurm_arguments, use_runner
 from flows.settings import load_settings
@@ -23,12 +23,6 @@ from heo_core.params import RelaxJobParams, RelaxParams, ScaleParams
 pytestmark = pytest.mark.timeout(1200)
 
 TWO = ScaleParams(runner="dask", n_workers=2, structures_per_shard=1)
-
-
-def query(url: str, sql: str) -> list[tuple]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchall() if cursor.description else []
 
 
 @task

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 
-import psycopg
 import pytest
+from querying import query
 
 from db import evaluations
 from db.engine import claim, get_engine, session_scope
@@ -23,12 +23,6 @@ PARAMS = {
     "n_atoms": 8,
     "relax": RelaxParams(dtype="float32", fmax=0.1),
 }
-
-
-def query(url: str, sql: str) -> list[tuple]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchall() if cursor.description else []
 
 
 def test_a_map_is_made_once_goes_on_where_it_broke_off_and_keeps_what_failed(

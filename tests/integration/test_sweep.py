@@ -16,9 +16,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import psutil
-import psycopg
 import pyarrow.parquet as pq
 import pytest
+from querying import query
 from typer.testing import CliRunner
 
 from db import reports, sweeps, training
@@ -33,12 +33,6 @@ from heo_core import search
 from heo_core.assets import SAMPLE_DIR
 from heo_core.errors import InputError, ServiceError, TrainingError
 from heo_core.params import CurationParams, FinetuneParams, RuleParams, SweepParams
-
-
-def query(url: str, sql: str) -> list[tuple]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture(autouse=True)
