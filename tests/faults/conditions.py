@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -65,12 +66,13 @@ def small_files(workload: Workload, stage: str) -> Iterator[None]:
 
 @contextmanager
 def no_store(workload: Workload, _: str) -> Iterator[None]:
-    """Take the artifact store away, as a lost mount does."""
+    """Take the artifact store away, as a lost mount does; once it is back, it hides what was written in its place."""
     store = workload.home / "artifacts"
     away = store.rename(workload.home / "artifacts-away")
     try:
         yield
     finally:
+        shutil.rmtree(store, ignore_errors=True)
         away.rename(store)
 
 
