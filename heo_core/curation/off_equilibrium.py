@@ -12,7 +12,7 @@ import numpy as np
 from heo_core.curation.split import Entry
 from heo_core.params import OffEquilibriumParams
 from heo_core.records import Structure
-from heo_core.structures.perturb import rattle, strain
+from heo_core.structures.perturb import draw_strain, rattle, strain
 
 
 def choose_parents(entries: Sequence[Entry], splits: Sequence[str], params: OffEquilibriumParams) -> frozenset[str]:
@@ -30,8 +30,7 @@ def make_copies(structure: Structure, params: OffEquilibriumParams) -> Iterator[
         digest = hashlib.sha256(f"{params.seed}:{structure.content_hash}:{copy}".encode()).digest()
         seed = int.from_bytes(digest[:4], "big")
         rng = np.random.default_rng(seed)
-        tensor = rng.uniform(-params.strain, params.strain, size=(3, 3))
-        tensor = np.triu(tensor) + np.triu(tensor, k=1).T
+        tensor = draw_strain(params.strain, rng)
         moved = rattle(strain(structure, tensor), params.rattle_ang, rng)
         recipe = {"rattle_ang": params.rattle_ang, "strain": tensor.tolist(), "seed": seed}
         yield replace(moved, immutable_id=f"{structure.immutable_id}/off-equilibrium-{copy}"), recipe

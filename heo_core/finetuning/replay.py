@@ -32,7 +32,7 @@ from heo_core.curation.rows import iter_structures
 from heo_core.models import Potential, resolve_model
 from heo_core.params import ReplayParams
 from heo_core.records import Array, ModelFile, Prediction, Structure
-from heo_core.structures.perturb import rattle, remove_labels, strain
+from heo_core.structures.perturb import draw_strain, rattle, remove_labels, strain
 
 # A copy draws its rattle between this part of the largest one and all of it.
 _SMALLEST_RATTLE = 0.25
@@ -85,8 +85,7 @@ def make_replay_cells(
 
 
 def _copy(row: Structure, number: int, params: ReplayParams, rng: np.random.Generator, *, shuffled: bool) -> ReplayCell:
-    tensor = rng.uniform(-params.strain, params.strain, size=(3, 3))
-    strained = strain(row, np.triu(tensor) + np.triu(tensor, k=1).T)
+    strained = strain(row, draw_strain(params.strain, rng))
     moved = rattle(strained, params.rattle_ang * rng.uniform(_SMALLEST_RATTLE, 1.0), rng)
     named = replace(moved, immutable_id=f"{row.immutable_id}/replay-{number}")
     if shuffled:

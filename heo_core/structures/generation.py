@@ -18,7 +18,7 @@ from heo_core.records import Structure
 from heo_core.structures.occupation import assign_composition, format_formula
 from heo_core.structures.oxidation_states import balance_charges
 from heo_core.structures.parent_file import load_parent
-from heo_core.structures.perturb import rattle, strain
+from heo_core.structures.perturb import draw_strain, rattle, strain
 from heo_core.structures.prototypes import Prototype, get_prototype
 from heo_core.structures.sqs import fill_sqs
 from heo_core.structures.substitution import count_sites, fill, make_parent
@@ -133,8 +133,7 @@ class _Batch:
         if removed:
             recipe["vacancies"] = list(removed)
         if params.strain:
-            tensor = rng.uniform(-params.strain, params.strain, size=(3, 3))
-            tensor = np.triu(tensor) + np.triu(tensor, k=1).T
+            tensor = draw_strain(params.strain, rng)
             cell = strain(cell, tensor)
             recipe["strain"] = tensor.tolist()
         if params.rattle_ang:

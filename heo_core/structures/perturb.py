@@ -35,6 +35,12 @@ def rattle(structure: Structure, sigma_ang: float, rng: np.random.Generator) -> 
     return replace(remove_labels(structure), positions=structure.positions + noise)
 
 
+def draw_strain(largest: float, rng: np.random.Generator) -> Array:
+    """Draw a symmetric strain tensor (3, 3), each component evenly between -largest and largest."""
+    tensor = rng.uniform(-largest, largest, size=(3, 3))
+    return np.triu(tensor) + np.triu(tensor, k=1).T
+
+
 def strain(structure: Structure, tensor: Array) -> Structure:
     """Deform cell and atoms together by a small-strain tensor (3, 3): every row vector v becomes v (1 + tensor).
 
