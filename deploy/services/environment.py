@@ -97,6 +97,7 @@ def server_environment(settings: Settings, database_url: str, url: str) -> dict[
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         # In memory, leases are lost with the server: a running training was once killed at 225 s.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "deploy.event_ordering",
         # Runs that ended 90 days ago go, with their logs and artifacts; events stay a week.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_UI_API_URL": f"{url}/api",

@@ -199,6 +199,22 @@ def test_a_killed_server_comes_back_where_it_was_and_the_workers_stay(home):
     assert (after["cpu"], after["gpu"]) == (before["cpu"], before["gpu"])
 
 
+def test_a_new_server_hears_that_a_run_crashed_which_began_under_the_old_one(home):
+    with PrefectApi(load_state(home).server.api_url) as api:
+        run = api.create_flow_run(api.deployment("finetune")["id"], idempotency_key="old server", tags=[])
+        api.request("PATCH", "/work_pools/gpu", {"is_paused": True})  # the worker shall leave this run alone
+        api.set_state(run["id"], "RUNNING", "as if")
+        kill(load_state(home).server.pid)
+        heo_ok(home, "up")
+        api.set_state(run["id"], "CRASHED", "as if")
+        deadline = time.monotonic() + 120
+        while (state := api.flow_run(run["id"])["state"])["name"] == "Crashed" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        api.set_state(run["id"], "CANCELLED", "seen")
+        api.request("PATCH", "/work_pools/gpu", {"is_paused": False})
+    assert state["name"] == "AwaitingRetry"
+
+
 def test_a_killed_worker_comes_back(home):
     before = pids(home)
     kill(before["cpu"])
