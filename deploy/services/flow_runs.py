@@ -62,8 +62,8 @@ def crash_orphans(api: PrefectApi, home: Path, workers: Mapping[str, WorkerState
 def restart_crashed(api: PrefectApi, say: Say, orphans: Collection[str] = ()) -> None:
     """Start the runs again that crashed in the last day and that no automation has started again.
 
-    A server that is just starting stores that a run has crashed, but its automations may not hear of it. They are
-    given their time first, but for the orphans that `crash_orphans` has just found.
+    A server that was killed between storing a crash and telling its automations has not told them. They are given
+    their time first, but for the orphans that `crash_orphans` has just found.
     """
     runs = api.flow_runs(
         state={"type": {"any_": ["CRASHED"]}},
