@@ -266,6 +266,19 @@ def _list_fields(stored: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in stored.items())
 
 
+def count_functionals(session: Session, dataset_id: int) -> list[dict[str, Any]]:
+    """Structures under each functional, in any case of letters, most first; "not stated" where a row names none."""
+    name = func.coalesce(func.lower(StructureRow.functional), "not stated")
+    query = (
+        select(name, func.count())
+        .join(DatasetMember, DatasetMember.structure_id == StructureRow.id)
+        .where(DatasetMember.dataset_id == dataset_id, DatasetMember.split != "off_equilibrium")
+        .group_by(name)
+        .order_by(func.count().desc(), name)
+    )
+    return [{"functional": functional, "n_structures": n} for functional, n in session.execute(query)]
+
+
 def summarise(session: Session, dataset_id: int) -> dict[str, Any]:
     """Return what there is to know of a dataset: source, counts, splits, rejections."""
     dataset = get_dataset_by_id(session, dataset_id)
@@ -280,6 +293,7 @@ def summarise(session: Session, dataset_id: int) -> dict[str, Any]:
         "kept": dataset.n_kept,
         "splits": count_splits(session, dataset_id),
         "sources": count_sources(session, dataset_id),
+        "functionals": count_functionals(session, dataset_id),
         "leakage": list_leaks(session, dataset_id),
         "rejections": list_rejections(session, dataset_id),
     }

@@ -579,6 +579,18 @@ def describe_scales(session: Session, baseline_id: int, candidate_id: int) -> st
     )
 
 
+def describe_judge(session: Session, baseline_id: int, candidate_id: int) -> str | None:
+    """Say that one of two evaluations is of the very model under which both are compared; None where none is."""
+    baseline, candidate = (session.get_one(Evaluation, i) for i in (baseline_id, candidate_id))
+    reference_id = get_benchmark(session, candidate.benchmark_id).reference_id
+    if reference_id not in {baseline.model_version_id, candidate.model_version_id}:
+        return None
+    return (
+        f"{label(session.get_one(ModelVersion, reference_id))} is the common reference itself: it relaxes into minima "
+        "of its own, and judges them by its own energies"
+    )
+
+
 def set_comparison(
     session: Session,
     baseline_id: int,

@@ -56,6 +56,7 @@ def store_dataset(params: CurationParams) -> int:
         with session_scope(url) as session:
             dataset = datasets.add_dataset(session, params, curated)
             reference, dataset_id = label(dataset), dataset.id
+            functionals = datasets.count_functionals(session, dataset_id)
         empty = [split for split in SPLITS if split not in curated.splits]
         if empty:
             logger.warning(
@@ -64,7 +65,14 @@ def store_dataset(params: CurationParams) -> int:
                 ", ".join(empty),
                 reference,
             )
-        logger.info("stored dataset %s: kept %d of %d rows", reference, curated.n_kept, curated.n_scanned)
+        if len(functionals) > 1:
+            logger.warning(
+                "the labels of %s are of several functionals (%s), whose energies share no scale: rules.functionals "
+                "keeps those of one",
+                reference,
+                ", ".join(f"{row['functional']}: {row['n_structures']}" for row in functionals),
+            )
+        progress.finish(curated.n_scanned, f"{curated.n_kept} kept, stored as {reference}")
         shutil.rmtree(folder, ignore_errors=True)
         return dataset_id
 
@@ -136,17 +144,18 @@ def draw_map(dataset_id: int, method: Literal["pca", "umap", "none"]) -> None:
 def show_dataset(dataset_id: int) -> None:
     """Put splits, leaks and rejections into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:
+        dataset = label(datasets.get_dataset_by_id(session, dataset_id))
         summary = datasets.summarise(session, dataset_id)
     for name, description in (
-        ("splits", "Structures, formulas and chemical systems of each split"),
-        ("leakage", "What two splits share"),
-        ("rejections", "Rows that each rule left out"),
+        ("splits", "structures, formulas and chemical systems of each split"),
+        ("leakage", "what two splits share"),
+        ("rejections", "rows that each rule left out"),
     ):
         rows = [
             {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()}
             for row in summary[name]
         ]
-        create_table_artifact(rows, key=f"dataset-{name}", description=description)
+        create_table_artifact(rows, key=f"dataset-{name}", description=f"{dataset}: {description}")
 
 
 @flow(name="curate", flow_run_name="curate {params.name}", timeout_seconds=limit(days=2), description=__doc__)

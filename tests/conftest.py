@@ -1,10 +1,17 @@
-"""What holds for every test. One thread a process: several are busy at once, and threads that wait are slower."""
+"""What holds for every test.
+
+One thread a process: several are busy at once, and threads that wait are slower. No example fails for being slow.
+"""
 
 from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("heo", deadline=None)
+hypothesis.settings.load_profile("heo")
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")

@@ -3,10 +3,10 @@ select
     model_version.name || '@' || model_version.version as model,
     benchmark.name || '@' || benchmark.version as benchmark,
     benchmark.kind,
-    rank() over (
-        partition by benchmark.id
+    case when headline.n = max(headline.n) over (partition by benchmark.id) then rank() over (
+        partition by benchmark.id, headline.n
         order by headline.value * case when headline.name in ('convergence_rate', 'repulsive_rate') then -1 else 1 end nulls last
-    ) as rank,
+    ) end as rank,
     headline.name as metric,
     headline.value,
     headline.ci_low,
@@ -58,7 +58,7 @@ comment on view leaderboard is 'every model on every benchmark, one row an evalu
 comment on column leaderboard.model is 'NAME@VERSION';
 comment on column leaderboard.benchmark is 'NAME@VERSION';
 comment on column leaderboard.kind is 'what is measured; docs/metrics.md has a part for each kind';
-comment on column leaderboard.rank is '1 is the best of this benchmark by value; intervals that overlap decide nothing, a paired difference in the table comparison does';
+comment on column leaderboard.rank is '1 is the best of this benchmark by value; null where the number is of fewer structures than another model''s; intervals that overlap decide nothing, a paired difference in the table comparison does';
 comment on column leaderboard.metric is 'name of the number that decides for this kind, defined in docs/metrics.md';
 comment on column leaderboard.value is 'the number; lower is better, but for convergence_rate and repulsive_rate';
 comment on column leaderboard.ci_low is 'lower end of the 95 % interval';

@@ -32,4 +32,4 @@ comment on column paired_difference.ci_high is 'upper end of the 95 % interval';
 comment on column paired_difference.is_decided is 'whether the interval leaves zero out; null without an interval';
 comment on column paired_difference.unit is 'unit of value and interval';
 comment on column paired_difference.n is 'structures behind the number';
-comment on column paired_difference.caution is 'why the difference says nothing: energies on two scales';
+comment on column paired_difference.caution is 'why the difference says nothing: energies on two scales, or one of the two is the common reference that judges both';

@@ -21,12 +21,13 @@ def drop_duplicates(entries: Iterable[Entry], params: RuleParams, tally: Tally) 
     hashes: set[str] = set()
     ids: set[str] = set()
     # The same material under another functional is another set of labels, not a duplicate.
-    materials: set[tuple[str, str | None]] = set()
+    materials: set[tuple[str | None, str | None]] = set()
     kept = []
     for entry in sorted(entries, key=order_of_preference):
+        material = entry.fingerprint, entry.functional and entry.functional.casefold()
         if params.drop_duplicate_ids and entry.immutable_id in ids:
             tally.add("duplicate_id", [entry.immutable_id])
-        elif params.drop_duplicate_fingerprints and (entry.fingerprint, entry.functional) in materials:
+        elif params.drop_duplicate_fingerprints and material in materials:
             tally.add("duplicate_fingerprint", [entry.immutable_id])
         elif entry.content_hash in hashes:
             tally.add("duplicate_row", [entry.immutable_id])
@@ -34,6 +35,6 @@ def drop_duplicates(entries: Iterable[Entry], params: RuleParams, tally: Tally) 
             hashes.add(entry.content_hash)
             ids.add(entry.immutable_id)
             if entry.fingerprint:
-                materials.add((entry.fingerprint, entry.functional))
+                materials.add(material)
             kept.append(entry)
     return tuple(kept)

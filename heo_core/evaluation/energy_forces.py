@@ -9,11 +9,12 @@ are cluster bootstraps over chemical systems.
 **Energies less a composition offset**: models and labels may count energies from zeros that differ by something linear
 in the composition. `energy_offset_removed_...` is what is left of the errors once that is taken off. It is fitted to
 the same model's errors on the other chemical systems of the evaluated structures (`remove_composition_offset`), so that
-nothing is scored on what it was fitted to.
+nothing is scored on what it was fitted to; with one system alone there is no such number.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,8 @@ RAW_ENERGY_METRICS = ("energy_rmse_ev_per_atom", "energy_mae_ev_per_atom")
 
 # Of errors that are this many times larger before the composition offset is taken off, most is that offset.
 _MOSTLY_OFFSET = 3.0
+
+_OF_SKILLS = (-math.inf, 1.0)
 
 # Below this length a reference force has no direction worth comparing, eV/Å.
 MIN_FORCE_FOR_COSINE = 0.05
@@ -107,7 +110,7 @@ def compute_group_metrics(structures: Sequence[Structure], predictions: Sequence
     """Errors by element, source and number of elements; predictions[i] belongs to structures[i].
 
     Energies of an element are those of the structures that hold it; its forces are those on its own atoms. The
-    composition offset is fitted once, to all structures.
+    composition offset of a structure is the one that it has among all structures, not among those of its group.
     """
     energies, forces = Energies.collect(structures, predictions), Forces.collect(structures, predictions)
     left = remove_composition_offset(energies.structures, energies.errors)
@@ -122,7 +125,7 @@ def compute_group_metrics(structures: Sequence[Structure], predictions: Sequence
             if grouping == "element":
                 atoms &= symbols == group
             numbers = [
-                *_summarise_energies(energies.errors[chosen], left[chosen]),
+                *_summarise_energies(energies.errors[chosen], left[chosen] if len(left) else left),
                 *_summarise_forces(forces.predicted[atoms], forces.reference[atoms], len(set(forces.owner[atoms]))),
             ]
             found += [GroupMetric(grouping, group, *number) for number in numbers]
@@ -178,6 +181,14 @@ def find_own_labels(functionals: Iterable[str], reference: str) -> str | None:
     if own is None:
         return None
     return f"labels were made by this model itself ({own}): its errors on them are rounding, and say nothing about it"
+
+
+def find_mixed_functionals(functionals: Iterable[str]) -> str | None:
+    """Say that the labels do not share one energy scale."""
+    names = sorted({functional.casefold() for functional in functionals})
+    if len(names) < 2:
+        return None
+    return f"labels are of several functionals ({', '.join(names)}), whose energies share no scale"
 
 
 def compare(
@@ -301,6 +312,8 @@ class Term:
     value: float | None
     sums: Array
     statistic: Statistic
+    bounds: tuple[float, float] = (0.0, math.inf)
+    """Between which values it lies: an error is not below zero."""
 
     def to_metric(self, groups: Sequence[str], rng: np.random.Generator) -> Metric:
         """Return the metric with its interval; groups: one name a row of the sums."""
@@ -309,7 +322,7 @@ class Term:
             self.value,
             self.unit,
             len(self.sums),
-            *bootstrap_interval(self.sums, groups, self.statistic, rng),
+            *bootstrap_interval(self.sums, groups, self.statistic, rng, self.bounds),
         )
 
 
@@ -382,6 +395,7 @@ def _energy_baseline_metrics(
             skill(rmse(errors), rmse(missed)),
             np.column_stack([errors**2, missed**2]),
             lambda sums: 1 - root_ratio(sums),
+            _OF_SKILLS,
         ),
     ]
     return [term.to_metric(energies.groups, rng) for term in terms]
@@ -399,6 +413,7 @@ def _force_terms(forces: Forces) -> list[Term]:
             softening_slope(predicted, reference),
             sums(predicted * reference, reference**2),
             ratio,
+            (-math.inf, math.inf),
         ),
     ]
 
@@ -415,6 +430,7 @@ def _zero_force_terms(forces: Forces) -> list[Term]:
             skill(mae(errors), mae(reference)),
             sums(np.abs(errors), absolute),
             lambda sums: 1 - ratio(sums),
+            _OF_SKILLS,
         ),
     ]
 
@@ -434,4 +450,6 @@ def _forces_cosine(forces: Forces, rng: np.random.Generator) -> Metric:
     )
     involved = np.flatnonzero(sums[:, 1])
     value = float(cosines.mean()) if len(cosines) else None
-    return Term("forces_cosine", "1", value, sums[involved], ratio).to_metric([forces.groups[i] for i in involved], rng)
+    return Term("forces_cosine", "1", value, sums[involved], ratio, (-1.0, 1.0)).to_metric(
+        [forces.groups[i] for i in involved], rng
+    )

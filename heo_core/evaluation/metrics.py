@@ -157,13 +157,20 @@ def root_ratio(sums: Array) -> Array:
     return np.sqrt(ratio(sums))
 
 
-def bootstrap_interval(sums: Array, groups: Sequence[str], statistic: Statistic, rng: np.random.Generator) -> Interval:
+def bootstrap_interval(
+    sums: Array,
+    groups: Sequence[str],
+    statistic: Statistic,
+    rng: np.random.Generator,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """95 % interval of a statistic of sums over structures, by cluster bootstrap.
 
     sums: (n_structures, k), for each structure the sums that the statistic needs. groups: one name a structure. Both
     ends are None with fewer than five groups, or where a resample has no value. A percentile bootstrap of few groups is
     too narrow: its ends are moved away from the statistic by t(G-1)/z · sqrt(G/(G-1)), G the number of groups, which
-    makes it Student's interval where the statistic is a mean of groups.
+    makes it Student's interval where the statistic is a mean of groups; but not beyond bounds, the values that the
+    statistic can have.
     """
     draws = _resample(sums, groups, rng)
     if draws is None:
@@ -175,7 +182,7 @@ def bootstrap_interval(sums: Array, groups: Sequence[str], statistic: Statistic,
         return None, None
     n_groups = len(set(groups))
     widening = float(student_t.ppf(0.975, n_groups - 1)) / _Z_95 * math.sqrt(n_groups / (n_groups - 1))
-    return centre - widening * (centre - low), centre + widening * (high - centre)
+    return max(bounds[0], centre - widening * (centre - low)), min(bounds[1], centre + widening * (high - centre))
 
 
 def bootstrap_paired_difference(
@@ -227,12 +234,17 @@ def _percentile_interval(values: Array) -> Interval:
 
 
 def mean_metric(
-    name: str, unit: str, values: Sequence[float | None], groups: Sequence[str], rng: np.random.Generator
+    name: str,
+    unit: str,
+    values: Sequence[float | None],
+    groups: Sequence[str],
+    rng: np.random.Generator,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Metric:
-    """Mean over the cases that have a number, with its interval; n says how many those are."""
+    """Mean over the cases that have a number, with its interval; n says how many those are. bounds: of the mean."""
     kept = [(value, group) for value, group in zip(values, groups, strict=True) if value is not None]
     sums = np.array([(value, 1.0) for value, _ in kept]).reshape(-1, 2)
-    low, high = bootstrap_interval(sums, [group for _, group in kept], ratio, rng)
+    low, high = bootstrap_interval(sums, [group for _, group in kept], ratio, rng, bounds)
     return Metric(name, float(sums[:, 0].mean()) if kept else None, unit, len(kept), low, high)
 
 
@@ -295,15 +307,17 @@ def compare_convergence(
 ) -> list[Metric]:
     """Paired differences candidate - baseline.
 
-    convergence_rate and success_at_N: over all cases. force_calls_mean: over the cases on which both converged.
+    convergence_rate and success_at_N: over all cases, which are drawn alike for all of them. force_calls_mean: over the
+    cases on which both converged.
     """
+    seed = int(rng.integers(2**32))
 
     def successes(relaxations: Sequence[Relaxation], limit: float) -> list[float | None]:
         return [float(relaxation.converged and relaxation.force_calls <= limit) for relaxation in relaxations]
 
     def difference(name: str, limit: float) -> Metric:
         paired = subtract_paired(successes(candidate, limit), successes(baseline, limit))
-        return mean_metric(name, "1", paired, groups, rng)
+        return mean_metric(name, "1", paired, groups, np.random.default_rng(seed), bounds=(-1.0, 1.0))
 
     def calls(relaxations: Sequence[Relaxation]) -> list[float | None]:
         return [float(relaxation.force_calls) if relaxation.converged else None for relaxation in relaxations]
@@ -374,12 +388,12 @@ def remove_composition_offset(structures: Sequence[Structure], values: Array) ->
 
     The offset of each structure is fitted (`fit_by_composition`) to the others: chemical systems in alphabetical order
     are dealt into ten parts, and each part is predicted from the nine others, so that a fit never removes what it has
-    seen. With fewer than two systems the mean is removed.
+    seen. Empty with fewer than two systems: there are no others.
     """
     systems = [structure.chemical_system for structure in structures]
     names = sorted(set(systems))
     if len(names) < 2:
-        return values - values.mean() if len(values) else values
+        return values[:0]
     part = {name: i % _N_PARTS for i, name in enumerate(names)}
     parts = np.array([part[system] for system in systems])
     left = np.empty_like(values)

@@ -33,6 +33,8 @@ from heo_core.structures.prototypes import get_prototype
 from heo_core.structures.substitution import substitute
 
 ENERGY_UNIT = "eV/atom"
+REFERENCE_ENERGY = "reference_energy_mean_ev_per_atom"
+"""The metric that a common reference judges by."""
 
 Row = dict[str, float | None]
 
@@ -110,7 +112,7 @@ def compute_metrics(
         *compute_convergence(relaxations),
         mean_metric("volume_change_mean_fraction", "1", volumes, groups, rng),
         mean_metric("energy_final_mean_ev_per_atom", ENERGY_UNIT, own, groups, rng),
-        mean_metric("reference_energy_mean_ev_per_atom", ENERGY_UNIT, _reference_per_atom(cases, rows), groups, rng),
+        mean_metric(REFERENCE_ENERGY, ENERGY_UNIT, _reference_per_atom(cases, rows), groups, rng),
     ]
 
 
@@ -141,7 +143,7 @@ def compare(
     return [
         *compare_convergence(baseline, candidate, groups, rng),
         mean_metric("volume_change_mean_fraction", "1", volumes, groups, rng),
-        mean_metric("reference_energy_mean_ev_per_atom", ENERGY_UNIT, energies, groups, rng),
+        mean_metric(REFERENCE_ENERGY, ENERGY_UNIT, energies, groups, rng),
     ]
 
 

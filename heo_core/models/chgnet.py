@@ -104,7 +104,7 @@ class _Calculator(CHGNetCalculator):  # type: ignore[misc]
             "energy": energy,
             "free_energy": energy,
             "forces": -gradient.cpu().numpy(),
-            "stress": (virial / batch.volumes[0]).cpu().numpy(),
+            "stress": (virial / batch.volumes[0].abs()).cpu().numpy(),  # below zero in a left-handed cell
         }
 
 

@@ -24,7 +24,7 @@ from heo_core.curation import CuratedDataset, curate, open_source
 from heo_core.curation.descriptors import describe
 from heo_core.errors import InputError, ServiceError
 from heo_core.finetuning.run import TrainingResult
-from heo_core.params import CurationParams, EnergyForcesParams, RuleParams
+from heo_core.params import CurationParams, EnergyForcesParams, RuleParams, SubstitutionRelaxParams
 from heo_core.records import BenchmarkCase, EpochMetrics, Metric, ModelFile, Prediction
 
 PARAMS = CurationParams(name="sample", source=str(SAMPLE_DIR))
@@ -325,6 +325,43 @@ def test_an_evaluation_is_neither_completed_again_nor_failed_by_a_run_that_lost_
         assert (stored.state, stored.failure, stored.wall_s) == ("completed", None, 2.0)
         (row,) = evaluations.list_metrics(session, [first])
         assert row["value"] == 0.1
+
+
+def test_a_number_of_fewer_structures_has_no_rank(database_url: str) -> None:
+    with session_scope(database_url) as session:
+        benchmark = evaluations.add_benchmark(
+            session, EnergyForcesParams(), [], name="all", dataset_id=None, reference_id=None
+        )
+        for name, value, n in (("a", 0.3, 9), ("b", 0.2, 9), ("c", 0.1, 5)):
+            model = ModelFile("mace", name, name, name, ("Mg",), "MIT")
+            model_id = models.register_published_model(session, model, name=name, size_bytes=1, energy_scale=None)[0].id
+            made = evaluations.start_evaluation(session, model_id, benchmark.id, flow_run_id=None)
+            found = [Metric("forces_mae_ev_per_ang", value, "eV/Å", n)]
+            evaluations.complete_evaluation(session, made.id, found, 1.0)
+        session.flush()
+        rows = session.execute(text("select model, rank from leaderboard order by model")).all()
+    assert [tuple(row) for row in rows] == [("a@1", 2), ("b@1", 1), ("c@1", None)]
+
+
+def test_a_common_reference_that_is_compared_itself_is_said_to_judge_itself(database_url: str) -> None:
+    with session_scope(database_url) as session:
+        judge, other, third = (
+            models.register_published_model(
+                session, ModelFile("mace", name, name, name), name=name, size_bytes=1, energy_scale=None
+            )[0].id
+            for name in ("judge", "other", "third")
+        )
+        benchmark = evaluations.add_benchmark(
+            session, SubstitutionRelaxParams(), [], name="cells", dataset_id=None, reference_id=judge
+        )
+        ids = [
+            evaluations.start_evaluation(session, i, benchmark.id, flow_run_id=None).id for i in (judge, other, third)
+        ]
+        assert "judge@1 is the common reference itself" in str(evaluations.describe_judge(session, ids[1], ids[0]))
+        assert evaluations.describe_judge(session, ids[0], ids[1]) == evaluations.describe_judge(
+            session, ids[1], ids[0]
+        )
+        assert evaluations.describe_judge(session, ids[1], ids[2]) is None
 
 
 def test_a_training_that_is_stopped_after_its_last_epoch_says_so(

@@ -324,6 +324,11 @@ def test_of_two_rows_with_one_fingerprint_the_users_own_stays() -> None:
     assert curated.rejections[0].example_ids == ("agm7", "mp-7")
 
 
+def test_a_material_under_another_functional_stays_but_not_under_another_spelling_of_it() -> None:
+    rows = [make_row(immutable_id=f"mp-{i}", functional=name) for i, name in enumerate(("pbe", "PBE", "scan"))]
+    assert list_ids(curate_rows(rows)) == ["mp-0", "mp-2"]
+
+
 def test_duplicates_stay_where_their_rules_are_off() -> None:
     rows = [make_row(immutable_id="mp-1"), make_row(immutable_id="mp-2"), make_row(immutable_id="mp-2", energy=-1.0)]
     assert curate_rows(rows).n_kept == 1

@@ -11,6 +11,7 @@ from heo_core.evaluation.energy_forces import (
     compute_errors,
     compute_group_metrics,
     compute_metrics,
+    find_mixed_functionals,
     find_offset,
     find_own_labels,
 )
@@ -391,3 +392,22 @@ def test_a_model_that_made_the_labels_itself_is_told():
     assert find_own_labels(labels, "heo-mini") is find_own_labels(labels[:1], "sevennet:7net-0") is None
     assert "(chgnet:0.3.0 (potential))" in find_own_labels(["chgnet:0.3.0 (potential)"], "chgnet:0.3.0")
     assert find_own_labels(["child@1 (potential)"], "other@1") is None
+
+
+def test_labels_of_several_functionals_are_named_whatever_their_letters():
+    assert find_mixed_functionals(["pbe", "PBE"]) is find_mixed_functionals([]) is None
+    assert "(pbe, scan)" in find_mixed_functionals(["scan", "PBE", "pbe"])
+
+
+def test_of_one_chemical_system_no_offset_is_taken_off_and_no_scale_is_said_to_be_another():
+    structures = [replace(make_structures(1)[0], immutable_id=str(i)) for i in range(3)]
+    predictions = [Prediction(s.energy_ev + 0.5 * s.n_atoms, s.forces_ev_per_ang) for s in structures]
+    found = compute_metrics(structures, predictions, [], np.random.default_rng(0))
+    values = {metric.name: (metric.value, metric.n) for metric in found}
+    assert values["energy_rmse_ev_per_atom"] == (pytest.approx(0.5), 3)
+    assert {values[f"energy_offset_removed_{part}_ev_per_atom"] for part in ("rmse", "mae", "median", "q95")} == {
+        (None, 0)
+    }
+    assert find_offset(found) is None
+    groups = compute_group_metrics(structures, predictions)
+    assert {g.value for g in groups if "offset_removed" in g.name} == {None}

@@ -340,6 +340,14 @@ def test_force_calls_are_compared_where_both_converged():
     assert (calls.name, calls.value, calls.n) == ("force_calls_mean", -10.0, 1)
 
 
+def test_differences_of_rates_stay_between_minus_one_and_one_and_equal_ones_have_equal_intervals():
+    baseline = [make_relaxation(force_calls=10) for _ in range(6)]
+    candidate = [make_relaxation(converged=i == 0, force_calls=10) for i in range(6)]
+    *rates, _ = metrics.compare_convergence(baseline, candidate, list("abcdef"), np.random.default_rng(0))
+    (interval,) = {(rate.value, rate.ci_low, rate.ci_high) for rate in rates}
+    assert interval[:2] == (-5 / 6, -1.0)
+
+
 # --- composition baseline
 
 

@@ -144,9 +144,12 @@ def test_chgnets_stress_is_the_derivative_of_its_energy_by_strain():
         )
         for sign in (1, -1)
     ]
-    plus, minus, middle = chgnet.predict([*stretched, cell])
+    mirrored = Structure(-cell.lattice, cell.positions, cell.species, "left", "t")
+    plus, minus, middle, left = chgnet.predict([*stretched, cell, mirrored])
     expected = (plus.energy_ev - minus.energy_ev) / (2 * 1e-3) / cell.volume_ang3
     assert middle.stress_ev_per_ang3[0, 0] == pytest.approx(expected, rel=0.03, abs=2e-4)
+    # A left-handed cell is the same crystal.
+    np.testing.assert_allclose(left.stress_ev_per_ang3, middle.stress_ev_per_ang3, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True to a scalar:UserWarning")
