@@ -167,7 +167,8 @@ def find_offset(metrics: Sequence[Metric]) -> str | None:
         return None
     return (
         f"energies stand on another scale than the labels: of an RMSE of {whole * 1000:.0f} meV/atom, "
-        f"{left * 1000:.0f} are left once an offset linear in the composition is taken off; read energy_offset_removed"
+        f"{left * 1000:.0f} are left once an offset linear in the composition is taken off; "
+        'read "Energy RMSE, offset removed"'
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heo_core.evaluation.metrics import MIN_GROUPS
+from heo_core.evaluation.substitution_relax import REFERENCE_ENERGY
 from heo_core.reporting.cautions import Caution
 from heo_core.reporting.comparison import (
     Change,
@@ -55,14 +56,15 @@ class _Question:
 
 _QUESTIONS: dict[str, tuple[_Question, ...]] = {
     "energy-forces": (
-        _Question("forces_rmse_ev_per_ang", "force error", "lower", "higher"),
-        _Question("energy_rmse_ev_per_atom", "energy error", "lower", "higher"),
+        _Question("forces_rmse_ev_per_ang", "force RMSE", "lower", "higher"),
+        _Question("energy_rmse_ev_per_atom", "energy RMSE", "lower", "higher"),
     ),
     "off-equilibrium": (
-        _Question("forces_rmse_ev_per_ang", "force error off equilibrium", "lower", "higher"),
+        _Question("forces_rmse_ev_per_ang", "force RMSE off equilibrium", "lower", "higher"),
         _Question("forces_softening_slope", "softening slope (1 is right)", "nearer to 1", "further from 1"),
+        _Question("energy_rmse_ev_per_atom", "energy RMSE off equilibrium", "lower", "higher"),
     ),
-    "forgetting-holdout": (_Question("forces_rmse_ev_per_ang", "force error on simple oxides", "lower", "higher"),),
+    "forgetting-holdout": (_Question("forces_rmse_ev_per_ang", "force RMSE on simple oxides", "lower", "higher"),),
     "equation-of-state": (
         _Question("bulk_modulus_mae_fraction", "bulk modulus error on binary oxides", "lower", "higher"),
     ),
@@ -71,19 +73,17 @@ _QUESTIONS: dict[str, tuple[_Question, ...]] = {
         _Question("success_at_100", "share of structures relaxed within 100 force calls", "higher", "lower"),
     ),
     "substitution-relax": (
-        _Question("reference_energy_mean_ev_per_atom", "relaxed energy under the common reference", "lower", "higher"),
+        _Question(REFERENCE_ENERGY, "relaxed energy under the common reference", "lower", "higher"),
         _Question("success_at_100", "share of cells relaxed within 100 force calls", "higher", "lower"),
     ),
 }
 
 
-# What is asked in place of a metric whose difference says nothing.
+# What is asked in place of a metric whose difference says nothing, and how it is told from that.
 _FAIR_INSTEAD = {
-    "energy_rmse_ev_per_atom": _Question(
+    "energy_rmse_ev_per_atom": (
         "energy_offset_removed_rmse_ev_per_atom",
-        "energy error with the offset of its energy scale removed",
-        "lower",
-        "higher",
+        "with the offset of its energy scale removed",
     )
 }
 
@@ -138,11 +138,11 @@ def _summarise(data: ReportData, candidate: str, statements: list[Statement]) ->
 def _compute_statement(data: ReportData, benchmark: str, kind: str, candidate: str, question: _Question) -> Statement:
     change = find_change(data, benchmark, candidate, question.metric)
     if change is not None and change.caution:
-        fair = _FAIR_INSTEAD.get(question.metric)
-        change_of_fair = None if fair is None else find_change(data, benchmark, candidate, fair.metric)
-        if fair is None or change_of_fair is None or change_of_fair.caution:
+        fair, how = _FAIR_INSTEAD.get(question.metric, ("", ""))
+        change_of_fair = find_change(data, benchmark, candidate, fair)
+        if change_of_fair is None or change_of_fair.caution:
             return _refuse_to_judge(data, benchmark, kind, candidate, question, change.caution)
-        question, change = fair, change_of_fair
+        question, change = replace(question, metric=fair, subject=f"{question.subject} {how}"), change_of_fair
     title = get_quantity(question.metric).title
     if change is None:
         text = f"{name_model(data, candidate)}'s {question.subject} has no paired comparison with the baseline here."
@@ -225,11 +225,11 @@ def _refuse_to_judge(
 
 
 def _describe_change(data: ReportData, benchmark: str, change: Change, question: _Question) -> str:
-    """Return "force error is 23 % lower (41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6, 36 structures)."."""
+    """Return "force RMSE is 23 % lower (41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6, 36 structures)."."""
     direction = question.better_word if change.improved else question.worse_word
     if change.improved is None:
         direction = "higher" if change.difference > 0 else "lower"
-    lead = f"{question.subject} is {_describe_size(change, question.metric)} {direction}"
+    lead = f"{question.subject} is {_describe_size(change)} {direction}"
     if change.difference == 0:
         lead = f"{question.subject} is unchanged"
     facts = f"({_describe_levels(change, question.metric)}, {{}}{count_cases(data, benchmark, change.n)})"
@@ -246,8 +246,8 @@ def _describe_change(data: ReportData, benchmark: str, change: Change, question:
     return f"{told} The data do not decide which of the two is nearer to 1."
 
 
-def _describe_size(change: Change, metric: str) -> str:
-    """Size of the change: per cent of the baseline for errors; an absolute number for shares and total energies."""
+def _describe_size(change: Change) -> str:
+    """Size of the change: per cent of the baseline for errors; an absolute number for shares, or without levels."""
     absolute = format_number(abs(change.difference), change.decimals)
     if change.quantity.unit == "points":
         return f"{absolute} percentage points"
@@ -256,18 +256,18 @@ def _describe_size(change: Change, metric: str) -> str:
             return absolute
         distances = abs(change.before - 1), abs(change.before + change.difference - 1)
         return format_number(abs(distances[1] - distances[0]), change.decimals)
-    if not change.before or get_quantity(metric).unit == "eV/atom":
+    if not change.before:
         return f"{absolute} {change.quantity.unit}".rstrip()
     share = 100 * abs(change.difference / change.before)
     return f"{format_number(share, 0 if share >= 1 else 1)} %"
 
 
 def _describe_levels(change: Change, metric: str) -> str:
-    """Both values and their difference; only the difference for total energies, which say little by themselves."""
+    """Both values and their difference; only the difference where they are not known."""
     difference = f"paired difference {format_number(change.difference, change.decimals, signed=True)}"
-    unit = get_quantity(metric).unit
-    if change.before is None or change.after is None or unit == "eV/atom":
+    if change.before is None or change.after is None:
         return f"{difference} {change.quantity.unit}".rstrip()
+    unit = get_quantity(metric).unit
     before, after = (format_number(value, change.decimals) for value in (change.before, change.after))
     return f"{f'{before} → {after} {unit}'.rstrip()}; {difference}"
 

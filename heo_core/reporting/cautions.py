@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from heo_core.evaluation.assessment import SOFT_SLOPE, describe
+from heo_core.evaluation.energy_forces import RAW_ENERGY_METRICS
 from heo_core.labelling.functionals import classify_functional
 from heo_core.reporting.comparison import Verdict, find_change, find_outcomes, is_soft, list_judged_benchmarks
 from heo_core.reporting.data import ReportData, as_text, is_true
-from heo_core.reporting.quantities import format_significant
+from heo_core.reporting.quantities import format_number, format_significant
 from heo_core.reporting.wording import count_cases, count_nouns, format_percent, join_words, name_model
 
 FEW_STRUCTURES = 30
@@ -27,6 +28,13 @@ _VERDICTS = {
     "Worse off equilibrium": ("softer", "is worse off equilibrium"),
     "Forgets": ("forgets", "forgets"),
     "Not measured": ("not-measured", "was not measured for softening and forgetting"),
+}
+# First words of a sentence stored with an evaluation: title of the caution.
+_STORED_TITLES = {
+    "energies stand on another scale": "Another energy scale than the labels'",
+    "labels were made by this model": "Labels by the model itself",
+    "labels are of several functionals": "Labels of several functionals",
+    "it computes in": "Another precision than asked for",
 }
 
 
@@ -60,6 +68,7 @@ def compute_cautions(data: ReportData) -> list[Caution]:
         _find_unconverged,
         _find_few_structures,
         _find_missing_reference,
+        _find_partial_reference,
         _find_training_limits,
         _find_left_out,
     )
@@ -179,7 +188,7 @@ def _find_zero_force(data: ReportData) -> Iterator[Caution]:
                 "zero-force",
                 any(label in losers for label in data.candidates),
                 "Worse than predicting no force at all",
-                f"On {benchmark} a model that always answers zero force has the lower force error: "
+                f"On {benchmark} a model that always answers zero force has the lower force RMSE: "
                 f"{join_words(list(losers.values()))}. Where forces are this small, a lower force error can simply "
                 "mean a flatter potential.",
             )
@@ -195,20 +204,21 @@ def _find_forgetting(data: ReportData) -> Iterator[Caution]:
         if verdicts["worse"]:
             gained = f", although it went down on {join_words(verdicts['better'])}" if verdicts["better"] else ""
             fault = "forgets" if gained else "has larger force errors"
-            text = f"The force error of {candidate} went up on {join_words(verdicts['worse'])}{gained}."
+            text = f"The force RMSE of {candidate} went up on {join_words(verdicts['worse'])}{gained}."
             yield Caution("forgets", True, f"{name_model(data, candidate)} {fault}", text)
 
 
 def _find_energy_losses(data: ReportData) -> Iterator[Caution]:
-    for benchmark in data.benchmarks_of_kind("energy-forces"):
+    for benchmark in data.benchmarks_of_kind("energy-forces") + list_judged_benchmarks(data, "off-equilibrium"):
         for candidate in data.candidates:
             change = find_change(data, benchmark, candidate, "energy_rmse_ev_per_atom")
             if change is None or change.verdict != "worse":
                 continue
-            rise = f"by {format_significant(change.difference)}"
+            rise = f"by {format_number(change.difference, change.decimals)}"
             if change.before is not None and change.after is not None:
-                rise = f"from {format_significant(change.before)} to {format_significant(change.after)}"
-            text = f"On {benchmark} the energy error of {candidate} rose {rise} meV/atom; its interval excludes zero."
+                before, after = (format_number(level, change.decimals) for level in (change.before, change.after))
+                rise = f"from {before} to {after}"
+            text = f"On {benchmark} the energy RMSE of {candidate} rose {rise} meV/atom; its interval excludes zero."
             yield Caution("energies-worse", True, "Energies got worse", text)
 
 
@@ -272,8 +282,9 @@ def _find_energy_scale(data: ReportData) -> Iterator[Caution]:
 
 
 def _find_two_scales(data: ReportData) -> Iterator[Caution]:
-    """Differences to the baseline that the database marks as saying nothing."""
-    shown = data.comparisons[data.comparisons["baseline"] == data.baseline]
+    """Differences of energies to the baseline that the database marks as saying nothing."""
+    marked = data.comparisons["name"].isin(RAW_ENERGY_METRICS)
+    shown = data.comparisons[marked & (data.comparisons["baseline"] == data.baseline)]
     for text in dict.fromkeys(filter(None, map(as_text, shown["caution"]))):
         yield Caution("two-scales", False, "Energies on two scales", f"{text[:1].upper()}{text[1:]}.")
 
@@ -286,8 +297,8 @@ def _find_stored(data: ReportData) -> Iterator[Caution]:
         for sentence in list_warnings(row["cautions"]):
             found.setdefault((label, sentence.removeprefix(f"{label} on {benchmark}: ")), []).append(benchmark)
     for (label, sentence), benchmarks in found.items():
-        text = f"{label} on {join_words(benchmarks)}: {sentence}."
-        yield Caution("evaluation", False, "Said of an evaluation", text)
+        title = next((title for start, title in _STORED_TITLES.items() if sentence.startswith(start)), "Evaluation")
+        yield Caution("evaluation", False, title, f"{label} on {join_words(benchmarks)}: {sentence}.")
 
 
 def _find_mixed_functionals(data: ReportData) -> Iterator[Caution]:
@@ -371,14 +382,36 @@ def _find_few_structures(data: ReportData) -> Iterator[Caution]:
         if n < FEW_STRUCTURES:
             sizes[str(benchmark)] = n
     if sizes:
-        listed = join_words([f"{count_nouns(n, 'structure')} in {benchmark}" for benchmark, n in sizes.items()])
+        listed = join_words([f"{_count_independent(data, name, n)} in {name}" for name, n in sizes.items()])
         yield Caution(
             "few-structures",
             False,
             "Few structures",
-            f"There are only {listed}. Intervals from fewer than {FEW_STRUCTURES} structures are rough; run more "
-            "before deciding.",
+            f"There are only {listed}. Intervals from fewer than {FEW_STRUCTURES} are rough: a bound near zero decides "
+            "little.",
         )
+
+
+def _count_independent(data: ReportData, benchmark: str, n: int) -> str:
+    """Return "8 structures", those that rattled copies are of; or "29 oxides", those that cells are of."""
+    return count_nouns(n, "oxide" if data.find_kind(benchmark) == "equation-of-state" else "structure")
+
+
+def _find_partial_reference(data: ReportData) -> Iterator[Caution]:
+    """Tell common references that are one of the models compared."""
+    labels = _labels(data)
+    for benchmark in data.benchmarks_of_kind("substitution-relax"):
+        judge = data.find_reference(benchmark)
+        if judge in labels and len(labels) > 1:
+            whose = "any of the comparisons" if judge == data.baseline else f"how {judge} compares with the baseline"
+            yield Caution(
+                "partial-reference",
+                False,
+                "The judge is one of the models",
+                f"The common reference of {benchmark} is {judge}, one of the models compared: it favours its own "
+                f"minima, so that its energies do not decide {whose}. A third model can judge: heo evaluate "
+                "--benchmark substitution-relax --set substitution_relax.reference=MODEL.",
+            )
 
 
 def _find_missing_reference(data: ReportData) -> Iterator[Caution]:

@@ -9,10 +9,19 @@ from typing import Literal
 import pandas as pd
 
 from heo_core.evaluation.assessment import CHECKS, SOFT_SLOPE, SOFTER_BY, Outcome, judge
+from heo_core.evaluation.energy_forces import RAW_ENERGY_METRICS, find_offset
+from heo_core.evaluation.substitution_relax import REFERENCE_ENERGY
 from heo_core.params import DFT_OFFEQ
 from heo_core.records import Metric
 from heo_core.reporting.data import ReportData, as_number, as_text
-from heo_core.reporting.quantities import Quantity, choose_decimals, format_number, get_difference_quantity
+from heo_core.reporting.quantities import (
+    Quantity,
+    choose_decimals,
+    count_decimals,
+    format_bound,
+    get_difference_quantity,
+    get_quantity,
+)
 
 Verdict = Literal["better", "caution", "worse", "undecided", "missing"]
 
@@ -21,7 +30,8 @@ Verdict = Literal["better", "caution", "worse", "undecided", "missing"]
 class Change:
     """One paired difference in the units that people see.
 
-    before and after: the two models' own values, None unless both are over the very structures that were paired.
+    before and after: the two models' own values, None unless both are over the very structures that were paired, and
+    for total energies, which say little by themselves.
     caution: why the difference says nothing, whatever its interval; None where it does.
     """
 
@@ -75,17 +85,26 @@ class Change:
 
     @property
     def decimals(self) -> int:
-        """Decimals for the numbers of a sentence, by the interval's half width."""
-        if self.interval is None:
-            return choose_decimals(abs(self.difference))
-        return choose_decimals((self.interval[1] - self.interval[0]) / 2)
+        """Decimals for the numbers of a sentence: by the interval's half width, and more where the levels need them.
+
+        Each level has two significant digits, and the difference is that of the levels as they are shown, if two
+        decimals more can make it so.
+        """
+        low, high = self.interval or (0.0, 2 * abs(self.difference))
+        decimals = choose_decimals((high - low) / 2)
+        if self.before is None or self.after is None:
+            return decimals
+        decimals = max(decimals, count_decimals(self.before, 2), count_decimals(self.after, 2))
+        return next((d for d in range(decimals, decimals + 3) if self._adds_up(d)), decimals)
+
+    def _adds_up(self, decimals: int) -> bool:
+        levels = self.before or 0.0, self.after or 0.0
+        before, after, difference = (round(number, decimals) for number in (*levels, self.difference))
+        return round(after - before, decimals) == difference
 
     def format_bound(self, bound: float) -> str:
-        """Return a bound of the interval; one beside zero has as many decimals as it takes not to be shown as zero."""
-        decimals = self.decimals
-        while bound != 0 and round(bound, decimals) == 0 and decimals < 4:
-            decimals += 1
-        return format_number(bound, decimals, signed=True)
+        """Return a bound of the interval as it stands beside the difference."""
+        return format_bound(bound, self.decimals)
 
 
 def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -> Change | None:
@@ -94,21 +113,44 @@ def find_change(data: ReportData, benchmark: str, candidate: str, metric: str) -
     value = None if row is None else as_number(row["value"])
     if row is None or value is None:
         return None
-    quantity = get_difference_quantity(metric)
     n = int(as_number(row["n"]) or 0)
     before, after = (_find_level(data, label, benchmark, metric, n) for label in (str(data.baseline), candidate))
-    if before is None or after is None:
+    if before is None or after is None or get_quantity(metric).unit == "eV/atom":
         before = after = None
-    low, high, before, after = (
-        None if number is None else number * quantity.factor
-        for number in (
-            as_number(row["ci_low"]),
-            as_number(row["ci_high"]),
-            before,
-            after,
-        )
-    )
-    return Change(quantity, value * quantity.factor, n, low, high, before, after, as_text(row["caution"]))
+    interval = as_number(row["ci_low"]), as_number(row["ci_high"])
+    caution = as_text(row["caution"]) or _find_caution(data, benchmark, candidate, metric)
+    return make_change(metric, value, n, interval, (before, after), caution)
+
+
+def make_change(
+    metric: str,
+    difference: float,
+    n: int,
+    interval: tuple[float | None, float | None],
+    levels: tuple[float | None, float | None],
+    caution: str | None = None,
+) -> Change:
+    """Return a paired difference, its interval and both values, in stored units, in those that people see."""
+    quantity = get_difference_quantity(metric)
+    low, high, before, after = (None if number is None else number * quantity.factor for number in interval + levels)
+    return Change(quantity, difference * quantity.factor, n, low, high, before, after, caution)
+
+
+def _find_caution(data: ReportData, benchmark: str, candidate: str, metric: str) -> str | None:
+    """Say why a difference says nothing, where that is seen in the data although nothing is stored with it."""
+    pair = (str(data.baseline), candidate)
+    if metric == REFERENCE_ENERGY:
+        judge = data.find_reference(benchmark)
+        return f"{judge} is the common reference itself, and favours its own minima" if judge in pair else None
+    if metric in RAW_ENERGY_METRICS:
+        return next((f"of {label}, {found}" for label in pair if (found := _find_offset(data, label, benchmark))), None)
+    return None
+
+
+def _find_offset(data: ReportData, label: str, benchmark: str) -> str | None:
+    """Say that a model's energies stand on another scale than the labels, as the evaluation itself does."""
+    names = ("energy_rmse_ev_per_atom", "energy_offset_removed_rmse_ev_per_atom")
+    return find_offset([Metric(name, data.find_metric(label, benchmark, name), "eV/atom", 0) for name in names])
 
 
 def _find_level(data: ReportData, label: str, benchmark: str, metric: str, n: int) -> float | None:

@@ -331,8 +331,18 @@ class ReportData:
 
     def is_aside(self, benchmark: str) -> bool:
         """Whether a benchmark is left to the section on training: see `benchmarks_of_kind`."""
+        kind = self.find_kind(benchmark)
+        return kind is not None and benchmark not in self.benchmarks_of_kind(kind)
+
+    def find_kind(self, benchmark: str) -> str | None:
+        """Kind of a benchmark; None where it is not among the benchmarks."""
         kinds = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, "kind"]
-        return len(kinds) > 0 and benchmark not in self.benchmarks_of_kind(str(kinds.iloc[0]))
+        return as_text(kinds.iloc[0]) if len(kinds) else None
+
+    def find_reference(self, benchmark: str) -> str | None:
+        """Label of the common reference model of a benchmark; None where it has none."""
+        found = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, "reference"]
+        return as_text(found.iloc[0]) if len(found) else None
 
     def list_functionals(self, benchmark: str) -> list[str]:
         """Return the names of the labels of a benchmark; none where it has no labels, or nobody said."""
@@ -341,7 +351,13 @@ class ReportData:
         return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
     def count_structures(self, benchmark: str) -> int | None:
-        """Return how many structures the cases of a benchmark start from; None where every case has its own."""
+        """Return how many structures the cases of a benchmark start from; None where every case has its own.
+
+        Those of equations of state are cells of so many oxides.
+        """
+        if self.find_kind(benchmark) == "equation-of-state":
+            materials = self.volume_curves.loc[self.volume_curves["benchmark"] == benchmark, "material"]
+            return materials.nunique() or None
         found = self.benchmarks.loc[self.benchmarks["benchmark"] == benchmark, ["n_structures", "n_cases"]]
         n, n_cases = (as_number(value) for value in found.iloc[0]) if len(found) else (None, None)
         return None if n is None or n == n_cases else int(n)

@@ -97,7 +97,8 @@ QUANTITIES: dict[str, Quantity] = {
     "energy_offset_removed_rmse_ev_per_atom": _energy(
         "Energy RMSE, offset removed",
         "energy RMSE after an offset linear in the composition is taken off, fitted on other chemical systems: fair "
-        "to a model that counts energies from the zero of its own labels",
+        "to a model that counts energies from the zero of its own labels. Where the scales agree it may be larger than "
+        "the energy RMSE as it is",
     ),
     "energy_offset_removed_mae_ev_per_atom": _energy("Energy MAE, offset removed", "the same, mean absolute error"),
     "energy_offset_removed_median_ev_per_atom": _energy(
@@ -267,6 +268,13 @@ def choose_decimals(scale: float) -> int:
     return min(6, max(0, math.ceil(math.log10(3.0) - math.log10(scale))))
 
 
+def count_decimals(value: float, digits: int) -> int:
+    """Return the decimals that show a number with so many significant digits, at most six; none for zero."""
+    if value == 0 or not math.isfinite(value):
+        return 0
+    return min(6, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+
+
 def format_number(value: float, decimals: int, *, signed: bool = False) -> str:
     """Return the number with a true minus sign; a zero has no sign."""
     text = f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
@@ -275,8 +283,15 @@ def format_number(value: float, decimals: int, *, signed: bool = False) -> str:
     return text.replace(",", NO_BREAK).replace("-", MINUS)
 
 
+def format_bound(bound: float, decimals: int) -> str:
+    """Return a bound of an interval; one beside zero has as many decimals as it takes not to be shown as zero."""
+    while bound != 0 and round(bound, decimals) == 0 and decimals < 4:
+        decimals += 1
+    return format_number(bound, decimals, signed=True)
+
+
 def format_significant(value: float, digits: int = 3) -> str:
     """Return the number with so many significant digits, never in powers of ten: 41.2, 0.0312, 1 204."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
-    return format_number(value, min(6, max(0, digits - 1 - math.floor(math.log10(abs(value))))))
+    return format_number(value, count_decimals(value, digits))

@@ -26,7 +26,12 @@ def count_nouns(n: int, noun: str) -> str:
 
 
 def count_cases(data: ReportData, benchmark: str, n: int) -> str:
-    """Return "8 structures", or "16 starts" where several cases start from rattled copies of one structure."""
+    """Return "8 structures", "16 starts" where several start from rattled copies of one structure, or "29 oxides".
+
+    n is that of a metric: of equations of state it counts oxides, not their cells.
+    """
+    if data.find_kind(benchmark) == "equation-of-state":
+        return count_nouns(n, "oxide")
     return count_nouns(n, "structure" if data.count_structures(benchmark) is None else "start")
 
 

@@ -85,7 +85,7 @@ def tell(report_id: int, model_ids: list[int], benchmark_ids: list[int]) -> None
 @pytest.mark.parametrize(
     ("difference", "title", "text"),
     [
-        (-0.05, "child@1 beats its parent", "off-equilibrium@1: child@1's force error off equilibrium is 50 % lower"),
+        (-0.05, "child@1 beats its parent", "off-equilibrium@1: child@1's force RMSE off equilibrium is 50 % lower"),
         (0.05, "child@1 falls behind its parent", "is 50 % higher"),
     ],
 )

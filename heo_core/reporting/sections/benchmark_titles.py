@@ -29,13 +29,23 @@ KIND_SECTIONS = {
 
 def describe_benchmark(data: ReportData, benchmark: str) -> str:
     """Return the name of a benchmark with its number of structures and the name of its labels."""
+    functionals = join_words(data.list_functionals(benchmark))
+    parts = [benchmark, _describe_size(data, benchmark), f"labels: {functionals}" if functionals else ""]
+    return " · ".join(part for part in parts if part)
+
+
+def _describe_size(data: ReportData, benchmark: str) -> str:
+    """Return "36 structures", "8 starts from 4 structures" or "29 oxides, 261 cells"; nothing where it is not known."""
     rows = data.benchmarks[data.benchmarks["benchmark"] == benchmark]
     n = as_number(rows["n_cases"].iloc[0]) if len(rows) else None
-    functionals = join_words(data.list_functionals(benchmark))
+    if n is None:
+        return ""
     n_structures = data.count_structures(benchmark)
+    if data.find_kind(benchmark) == "equation-of-state":
+        oxides = "" if n_structures is None else f"{count_nouns(n_structures, 'oxide')}, "
+        return oxides + count_nouns(int(n), "cell")
     origin = "" if n_structures is None else f" from {count_nouns(n_structures, 'structure')}"
-    size = "" if n is None else f" · {count_cases(data, benchmark, int(n))}{origin}"
-    return f"{benchmark}{size}{f' · labels: {functionals}' if functionals else ''}"
+    return count_cases(data, benchmark, int(n)) + origin
 
 
 def make_key(name: str) -> str:

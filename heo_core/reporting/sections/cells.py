@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heo_core.reporting.blocks import Cell
+from heo_core.reporting.comparison import Change
 from heo_core.reporting.data import ReportData, as_number
 from heo_core.reporting.quantities import choose_decimals, format_number, format_significant, get_quantity
 
@@ -26,6 +27,15 @@ def make_metric_cell(data: ReportData, label: str, benchmark: str, name: str, *,
     decimals = choose_decimals((high - low) / 2) if high > low else choose_decimals(abs(value))
     interval = f"{format_number(low, decimals)} to {format_number(high, decimals)}"
     return Cell(format_number(value, decimals), interval, value, low, high, best)
+
+
+def make_change_cell(change: Change) -> Cell:
+    """Return a paired difference with its interval below, in the digits that a sentence on it has."""
+    shown = format_number(change.difference, change.decimals, signed=True)
+    if change.interval is None:
+        return Cell(shown, order=change.difference)
+    ends = " to ".join(change.format_bound(bound) for bound in change.interval)
+    return Cell(shown, ends, change.difference, *change.interval)
 
 
 def make_yardstick_cell(data: ReportData, benchmark: str, name: str | None) -> Cell:

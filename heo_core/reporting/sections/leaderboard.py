@@ -8,18 +8,12 @@ import pandas as pd
 
 from heo_core.reporting.blocks import Block, Cell, Column, Missing, Row, Section, Table
 from heo_core.reporting.cautions import list_marks
-from heo_core.reporting.data import ReportData, as_number, as_text
+from heo_core.reporting.comparison import find_change
+from heo_core.reporting.data import ReportData, as_text
 from heo_core.reporting.palette import ModelStyle
-from heo_core.reporting.quantities import (
-    QUANTITIES,
-    choose_decimals,
-    format_number,
-    format_significant,
-    get_difference_quantity,
-    get_quantity,
-)
+from heo_core.reporting.quantities import QUANTITIES, format_significant, get_quantity
 from heo_core.reporting.sections.benchmark_titles import KIND_SECTIONS, KIND_TITLES, make_key
-from heo_core.reporting.sections.cells import NONE, make_metric_cell, make_yardstick_cell
+from heo_core.reporting.sections.cells import NONE, make_change_cell, make_metric_cell, make_yardstick_cell
 
 _HEADLINES: dict[str, tuple[str, ...]] = {
     "energy-forces": (
@@ -191,16 +185,5 @@ def _make_metric_row(data: ReportData, benchmark: str, name: str, labels: list[s
 
 
 def _make_difference_cell(data: ReportData, candidate: str, benchmark: str, name: str) -> Cell:
-    row = data.find_comparison(candidate, benchmark, name)
-    value = None if row is None else as_number(row["value"])
-    if row is None or value is None:
-        return Cell(NONE)
-    quantity = get_difference_quantity(name, str(row["unit"]))
-    low, high = as_number(row["ci_low"]), as_number(row["ci_high"])
-    value *= quantity.factor
-    if low is None or high is None:
-        return Cell(format_number(value, choose_decimals(abs(value)), signed=True), order=value)
-    decimals = choose_decimals((high - low) / 2 * quantity.factor)
-    low, high = low * quantity.factor, high * quantity.factor
-    ends = " to ".join(format_number(bound, decimals, signed=True) for bound in (low, high))
-    return Cell(format_number(value, decimals, signed=True), ends, value, low, high)
+    change = find_change(data, benchmark, candidate, name)
+    return Cell(NONE) if change is None else make_change_cell(change)

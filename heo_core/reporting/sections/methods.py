@@ -39,7 +39,9 @@ def build_methods(data: ReportData) -> Section:
     for row in data.benchmarks.to_dict("records"):
         about = [("kind", str(row["kind"])), ("version", str(row["version"])), ("cases", str(row["n_cases"]))]
         n_structures = data.count_structures(str(row["benchmark"]))
-        about += [] if n_structures is None else [("structures that they start from", str(n_structures))]
+        is_of_oxides = row["kind"] == "equation-of-state"
+        origin = "oxides that they are cells of" if is_of_oxides else "structures that they start from"
+        about += [] if n_structures is None else [(origin, str(n_structures))]
         about.append(("reference", as_text(row["reference"]) or "none"))
         about.append(("labels", ", ".join(data.list_functionals(str(row["benchmark"]))) or "none"))
         about.append(("definition, SHA-256", as_text(row["key"]) or NONE))

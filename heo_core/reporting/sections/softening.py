@@ -11,12 +11,12 @@ import pandas as pd
 from heo_core.evaluation.assessment import Outcome, describe_limit
 from heo_core.reporting import figures
 from heo_core.reporting.blocks import Block, Cell, Column, Heading, Missing, Panel, Panels, Row, Section, Table
-from heo_core.reporting.comparison import find_outcomes, list_judged_benchmarks
+from heo_core.reporting.comparison import find_outcomes, list_judged_benchmarks, make_change
 from heo_core.reporting.data import ReportData, as_number, as_text
 from heo_core.reporting.palette import ModelStyle
-from heo_core.reporting.quantities import choose_decimals, format_number, format_significant
+from heo_core.reporting.quantities import format_number
 from heo_core.reporting.sections.benchmark_titles import KIND_TITLES, describe_benchmark, make_key
-from heo_core.reporting.sections.cells import NONE, make_significant_cell
+from heo_core.reporting.sections.cells import NONE, make_change_cell, make_significant_cell
 from heo_core.reporting.sections.energy_forces import make_force_panels
 from heo_core.reporting.sections.group_errors import make_group_blocks
 
@@ -79,8 +79,8 @@ def _make_check_table(data: ReportData, styles: Mapping[str, ModelStyle]) -> Tab
 
 
 def _make_check_row(candidate: str, outcome: Outcome, styles: Mapping[str, ModelStyle]) -> Row:
-    check = outcome.check
-    numbers = [None if value is None else value * check.factor for value in (outcome.parent, outcome.child)]
+    check, values = outcome.check, (outcome.parent, outcome.child)
+    change = make_change(check.metric, outcome.difference or 0.0, 0, (outcome.ci_low, outcome.ci_high), values)
     verdict = "within"
     if outcome.is_beyond:
         verdict = "beyond the limit"
@@ -93,8 +93,8 @@ def _make_check_row(candidate: str, outcome: Outcome, styles: Mapping[str, Model
             Cell(candidate),
             Cell(check.subject),
             Cell(check.unit),
-            *(Cell(NONE) if n is None else Cell(format_significant(n), order=n) for n in numbers),
-            _make_outcome_cell(outcome),
+            *(Cell(format_number(n, change.decimals), order=n) for n in (change.before, change.after) if n is not None),
+            make_change_cell(change),
             Cell(describe_limit(check)),
             Cell(verdict, best=outcome.is_beyond),
         ],
@@ -106,18 +106,6 @@ def _is_past(outcome: Outcome) -> bool:
     """Whether the values lie beyond the limit; they count when the interval of their difference excludes zero, too."""
     sure = replace(outcome, ci_low=outcome.difference, ci_high=outcome.difference)
     return sure.is_beyond
-
-
-def _make_outcome_cell(outcome: Outcome) -> Cell:
-    if outcome.difference is None:
-        return Cell(NONE)
-    difference = outcome.difference * outcome.check.factor
-    if outcome.ci_low is None or outcome.ci_high is None:
-        return Cell(format_number(difference, choose_decimals(abs(difference)), signed=True), order=difference)
-    low, high = (bound * outcome.check.factor for bound in (outcome.ci_low, outcome.ci_high))
-    decimals = min(3, choose_decimals((high - low) / 2))
-    ends = " to ".join(format_number(bound, decimals, signed=True) for bound in (low, high))
-    return Cell(format_number(difference, decimals, signed=True), ends, difference, low, high)
 
 
 def _make_curve_panels(points: pd.DataFrame, styles: Mapping[str, ModelStyle], suffix: str) -> list[Panel]:

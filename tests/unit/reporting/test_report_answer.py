@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from synthetic_report import BASELINE, CANDIDATE, EF, RATTLE, SUBSTITUTION, make_softened_report, make_synthetic_report
 
+from heo_core.evaluation.energy_forces import find_offset
+from heo_core.records import Metric
 from heo_core.reporting.answer import compute_headline, compute_statements
 from heo_core.reporting.cautions import compute_cautions
 from heo_core.reporting.comparison import find_change
@@ -62,7 +64,7 @@ def test_an_improvement_is_told_with_both_values_the_paired_difference_and_its_i
     statement = get_statement(make_comparison(0.0412, 0.0318, -0.013, -0.006))
     assert statement.verdict == "better"
     assert statement.text == (
-        "The finetuned model's force error is 23 % lower (41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6, "
+        "The finetuned model's force RMSE is 23 % lower (41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6, "
         "36 structures)."
     )
 
@@ -84,7 +86,20 @@ def test_a_worse_model_is_called_worse():
         make_comparison(0.123, 0.142, 0.008, 0.031, name="energy_rmse_ev_per_atom"), "energy_rmse_ev_per_atom"
     )
     assert statement.verdict == "worse"
-    assert "energy error is 15 % higher" in statement.text
+    assert "energy RMSE is 15 % higher" in statement.text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "low", "high", "told"),
+    [
+        (0.0062, 0.0100, 0.002, 0.006, "61 % higher (6.2 → 10.0 meV/Å; paired difference +3.8"),
+        (0.1156, 0.1194, -0.004, 0.014, "(115.6 → 119.4 meV/Å; paired difference +3.8, 95 % CI −4.0 to +14.0"),
+        (0.2286, 0.2252, -0.010, 0.004, "(228.6 → 225.2 meV/Å; paired difference −3.4, 95 % CI −10.0 to +4.0"),
+        (0.0412, 0.0318, -0.013, -0.006, "(41 → 32 meV/Å; paired difference −9, 95 % CI −13 to −6"),
+    ],
+)
+def test_levels_have_two_digits_and_differ_by_the_difference_beside_them(before, after, low, high, told):
+    assert told in get_statement(make_comparison(before, after, low, high)).text
 
 
 def test_a_bound_beside_zero_is_never_shown_as_zero():
@@ -98,7 +113,7 @@ def test_more_converged_structures_are_better(report):
     changed.loc[changed["name"] == "success_at_100", "ci_low"] = 0.05
     statement = get_statement(replace(report, comparisons=changed), "success_at_100", RATTLE)
     assert statement.verdict == "better"
-    assert "25 percentage points higher (62 → 88 %" in statement.text
+    assert "25.0 percentage points higher (62.5 → 87.5 %; paired difference +25.0, " in statement.text
 
 
 def test_total_energies_are_told_as_a_difference_only(report):
@@ -149,8 +164,8 @@ def test_a_missing_comparison_is_said_and_not_counted(report):
 def test_several_candidates_are_called_by_their_labels():
     data = make_synthetic_report(candidates=("a@1", "b@1"))
     texts = [statement.text for statement in compute_statements(data)]
-    assert any(text.startswith("a@1's force error") for text in texts)
-    assert any(text.startswith("b@1's force error") for text in texts)
+    assert any(text.startswith("a@1's force RMSE") for text in texts)
+    assert any(text.startswith("b@1's force RMSE") for text in texts)
 
 
 def test_headline_counts_the_questions(report):
@@ -302,13 +317,78 @@ def test_energies_on_two_scales_are_compared_with_the_offset_removed(report):
     statement = get_statement(data, name)
     assert statement.verdict == "better"
     assert statement.difference == pytest.approx(-3)
-    assert "energy error with the offset of its energy scale removed is 3.0 meV/atom lower" in statement.text
+    assert "energy RMSE with the offset of its energy scale removed is 3.0 meV/atom lower" in statement.text
     assert "energy_rmse_ev_per_atom" not in {s.metric for s in compute_statements(data)}
+
+
+def mark_labels_on_another_scale(report, benchmark=EF):
+    """The report, its baseline far from the labels until the offset is removed, and the raw errors a gain."""
+    raw, left = "energy_rmse_ev_per_atom", "energy_offset_removed_rmse_ev_per_atom"
+    about = {"benchmark": benchmark, "kind": "energy-forces", "n": 36}
+    of_models = zip((BASELINE, CANDIDATE), ((0.9, 0.030), (0.1, 0.033)), strict=True)
+    metrics = [
+        {**about, "label": label, "name": n, "value": v}
+        for label, pair in of_models
+        for n, v in zip((raw, left), pair, strict=True)
+    ]
+    pair = {**about, "baseline": BASELINE, "candidate": CANDIDATE}
+    differences = [
+        {**pair, "name": raw, "value": -0.8, "ci_low": -0.9, "ci_high": -0.7},
+        {**pair, "name": left, "value": 0.003, "ci_low": 0.002, "ci_high": 0.004},
+    ]
+    kept = [frame[~frame["name"].isin([raw, left])] for frame in (report.metrics, report.comparisons)]
+    return replace(
+        report,
+        metrics=pd.concat([kept[0], make_frame("metrics", metrics)]),
+        comparisons=pd.concat([kept[1], make_frame("comparisons", differences)]),
+    )
+
+
+def test_errors_against_labels_on_another_scale_are_compared_with_the_offset_removed(report):
+    data = mark_labels_on_another_scale(report)
+    statement = get_statement(data, "energy_offset_removed_rmse_ev_per_atom")
+    assert statement.verdict == "worse"
+    assert "energy RMSE with the offset of its energy scale removed is 10 % higher (30" in statement.text
+    assert "energies-worse" not in find_codes(data)
+    unfair = data.comparisons[data.comparisons["name"] != statement.metric]
+    refused = get_statement(replace(data, comparisons=unfair), "energy_rmse_ev_per_atom")
+    assert refused.verdict == "undecided"
+    assert f"of {BASELINE}, energies stand on another scale than the labels" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("judge", "verdict"), [(BASELINE, "undecided"), (CANDIDATE, "undecided"), ("third@1", "better")]
+)
+def test_a_reference_that_is_one_of_the_models_decides_nothing(report, judge, verdict):
+    data = replace(report, benchmarks=report.benchmarks.assign(reference=[None, None, judge]))
+    statement = get_statement(data, "reference_energy_mean_ev_per_atom")
+    assert statement.verdict == verdict
+    assert (f"{judge} is the common reference itself" in statement.text) is (verdict == "undecided")
+    assert ("partial-reference" in find_codes(data)) is (verdict == "undecided")
+
+
+def test_a_stored_caution_on_the_reference_is_no_matter_of_scales(report):
+    judged = report.comparisons["name"] == "reference_energy_mean_ev_per_atom"
+    stored = report.comparisons["caution"].astype(object).mask(judged, "a is the common reference itself")
+    data = replace(report, comparisons=report.comparisons.assign(caution=stored))
+    assert get_statement(data, "reference_energy_mean_ev_per_atom").text.endswith("a is the common reference itself.")
+    assert "two-scales" not in find_codes(data)
+
+
+def test_what_is_stored_of_another_scale_names_the_number_that_the_page_shows(report):
+    raw, left = "energy_rmse_ev_per_atom", "energy_offset_removed_rmse_ev_per_atom"
+    said = find_offset([Metric(raw, 0.9, "eV/atom", 36), Metric(left, 0.03, "eV/atom", 36)])
+    cautions = [[f"{BASELINE} on {EF}: {said}"], *[None] * (len(report.evaluations) - 1)]
+    data = replace(report, evaluations=report.evaluations.assign(cautions=cautions))
+    (caution,) = [caution for caution in compute_cautions(data) if caution.code == "evaluation"]
+    assert caution.title == "Another energy scale than the labels'"
+    assert caution.text.endswith(f'read "{get_quantity(left).title}".')
 
 
 def test_what_was_said_of_an_evaluation_is_a_warning_once(report):
     said = [[f"{row.label} on {row.benchmark}: it computes in float32"] for row in report.evaluations.itertuples()]
     cautions = compute_cautions(replace(report, evaluations=report.evaluations.assign(cautions=said)))
+    assert {c.title for c in cautions if c.code == "evaluation"} == {"Another precision than asked for"}
     texts = [caution.text for caution in cautions if caution.code == "evaluation"]
     assert texts == [
         f"{label} on {EF}, {RATTLE} and {SUBSTITUTION}: it computes in float32." for label in (BASELINE, CANDIDATE)

@@ -17,6 +17,7 @@ from heo_core.reporting.elements import POSITIONS
 from heo_core.reporting.palette import assign_styles
 from heo_core.reporting.sections import build_sections
 from heo_core.reporting.sections.energy_forces import build_energy_forces, make_force_panels
+from heo_core.reporting.sections.group_errors import make_group_blocks
 from heo_core.reporting.sections.training import build_training
 
 FORCES = "forces_mae_ev_per_ang"
@@ -201,6 +202,32 @@ def test_slope_of_energies_allows_an_offset_and_needs_different_energies():
     alike = make_energies(2).assign(label="c@1", energy_reference_ev_per_atom=-6.0)
     slopes = figures.compute_energy_slopes(pd.concat([make_energies(20), shifted, alike]))
     assert slopes == pytest.approx({"a@1": 0.9, "b@1": 0.9})
+
+
+def test_groups_that_hold_all_structures_are_neither_drawn_nor_listed(report, styles):
+    def list_groupings(rows):
+        blocks = make_group_blocks(replace(report, group_metrics=rows), styles, EF)
+        assert all(block.panels for block in blocks if isinstance(block, Panels))
+        keys = [panel.key for block in blocks if isinstance(block, Panels) for panel in block.panels]
+        titles = [
+            (block.title, {row.cells[0].text for row in block.rows}) for block in blocks if isinstance(block, Table)
+        ]
+        return keys, titles
+
+    keys, ((title, listed),) = list_groupings(report.group_metrics)
+    assert (len(keys), listed) == (3, {"Element", "Number of elements"})
+    assert title.endswith("by element and number of elements")
+    two = report.group_metrics.query("grouping == 'source'").assign(group_name="mp")
+    keys, ((title, listed),) = list_groupings(pd.concat([report.group_metrics, two]))
+    assert (len(keys), listed) == (4, {"Element", "Number of elements", "Source"})
+    assert list_groupings(report.group_metrics.query("grouping == 'source'")) == ([], [])
+
+
+def test_the_table_and_the_picture_by_element_say_when_removing_the_offset_makes_an_error_larger(blocks):
+    said = "the error with the offset removed may be larger than the one as it is"
+    panels = [panel for block in blocks if isinstance(block, Panels) for panel in block.panels]
+    assert said in get_table(blocks, "groups").caption
+    assert all(said in panel.caption for panel in panels if panel.key.startswith("element-errors"))
 
 
 def test_group_table_counts_structures_and_keeps_the_unit(report, blocks):

@@ -19,13 +19,16 @@ from heo_core.reporting.page import render_page
 from heo_core.reporting.palette import assign_styles
 from heo_core.reporting.sections import build_sections
 from heo_core.reporting.sections.answers import build_answers
+from heo_core.reporting.sections.benchmark_titles import describe_benchmark
 from heo_core.reporting.summary import compute_answer
+from heo_core.reporting.wording import count_cases
 
 OFF, HOLDOUT, CURVES = "off-equilibrium@1", "forgetting-holdout@1", "equation-of-state@1"
 KINDS = {OFF: "off-equilibrium", HOLDOUT: "forgetting-holdout", CURVES: "equation-of-state"}
 NUMBERS = {
     (OFF, "forces_softening_slope"): (0.945, 0.635, -0.35, -0.28),
     (OFF, "forces_rmse_ev_per_ang"): (0.222, 0.400, 0.15, 0.2),
+    (OFF, "energy_rmse_ev_per_atom"): (0.0109, 0.0203, 0.0072, 0.0117),
     (HOLDOUT, "forces_rmse_ev_per_ang"): (0.100, 0.105, -0.01, 0.02),
     (HOLDOUT, "energy_offset_removed_rmse_ev_per_atom"): (0.050, 0.051, -0.01, 0.02),
     (CURVES, "equilibrium_volume_mae_fraction"): (0.01, 0.03, 0.01, 0.03),
@@ -125,9 +128,12 @@ def test_a_child_beyond_the_limits_is_told_in_warnings_table_and_answer():
     page = render_page(data)
     assert page.count("beyond the limit") == 3
     texts = [s.text for s in compute_statements(data) if s.kind in set(KINDS.values())]
-    assert len(texts) == 4
-    assert any("force error off equilibrium is 80 % higher" in text for text in texts)
-    assert any("softening slope (1 is right) is 0.31 further from 1" in text for text in texts)
+    assert len(texts) == 5
+    assert any("force RMSE off equilibrium is 80 % higher" in text for text in texts)
+    assert any("energy RMSE off equilibrium is 86 % higher (10.9 → 20.3 meV/atom; paired" in text for text in texts)
+    (energies,) = find(data, "energies-worse")
+    assert f"On {OFF} the energy RMSE of {CANDIDATE} rose from 10.9 to 20.3 meV/atom" in energies.text
+    assert any("softening slope (1 is right) is 0.310 further from 1" in text for text in texts)
     assert "serious warnings" in compute_headline(data, compute_statements(data), compute_cautions(data))
 
 
@@ -145,6 +151,27 @@ def test_a_limit_that_is_passed_but_not_decided_is_not_called_within(numbers, ve
     section = next(s for s in build_sections(data) if s.key == "softening")
     table = next(block for block in section.blocks if getattr(block, "key", "") == "softening-checks")
     assert [row.cells[-1].text for row in table.rows] == [verdict]
+
+
+def test_the_table_of_limits_has_the_digits_of_the_answer():
+    data = make_assessed_report({(CURVES, "equilibrium_volume_mae_fraction"): (0.0100, 0.0155, -0.000002, 0.000112)})
+    section = next(s for s in build_sections(data) if s.key == "softening")
+    (row,) = next(block for block in section.blocks if getattr(block, "key", "") == "softening-checks").rows
+    assert [cell.text for cell in row.cells[3:6]] == ["1.000", "1.550", "+0.550"]
+    assert row.cells[5].detail == "−0.0002 to +0.011"
+
+
+def test_equations_of_state_count_oxides_and_their_cells():
+    data = make_assessed_report()
+    assert describe_benchmark(data, CURVES) == f"{CURVES} · 8 oxides, 100 cells"
+    assert "1 oxide" in count_cases(data, CURVES, 1)
+    (few,) = find(replace(data, metrics=data.metrics.assign(n=8)), "few-structures")
+    assert f"8 oxides in {CURVES}" in few.text
+    assert "run more" not in few.text
+    facts = next(
+        block for block in build_sections(data)[-1].blocks if getattr(block, "title", "") == f"Benchmark {CURVES}"
+    )
+    assert ("oxides that they are cells of", "8") in facts.rows
 
 
 def test_cells_by_dft_are_told_of_and_judge_nobody():
