@@ -77,7 +77,7 @@
   };
 
   const addTools = (plot) => {
-    const name = plot.dataset.figure;
+    const name = plot.dataset.file;
     const title = plot.closest("figure").querySelector("figcaption b").textContent.replace(/\.$/, "");
     const save = (format) => Plotly.downloadImage(plot, {
       format, filename: name, width: plot.clientWidth, height: plot.clientHeight, scale: format === "png" ? 3 : 1,

@@ -11,6 +11,7 @@ from typing import Literal
 from heo_core.errors import InputError, ServiceError, first_line
 from heo_core.reporting.blocks import Panel, Panels
 from heo_core.reporting.data import ReportData
+from heo_core.reporting.file_names import name_files
 from heo_core.reporting.sections import build_sections
 
 ImageFormat = Literal["svg", "png", "pdf"]
@@ -28,27 +29,29 @@ _HINT = (
 
 
 def write_images(data: ReportData, folder: Path, image_format: ImageFormat) -> list[Path]:
-    """Write each figure of the report as FOLDER/KEY.FORMAT; returns the paths.
+    """Write each figure of the report as FOLDER/NAME.FORMAT, named as its buttons on the page do; returns the paths.
 
     A file is replaced as a whole, or stays as it was. InputError without a Chrome or Chromium, ServiceError where it
     does not draw.
     """
     blocks = [block for section in build_sections(data) for block in section.blocks]
     panels = [(panel, block.size) for block in blocks if isinstance(block, Panels) for panel in block.panels]
+    files = name_files(panel.key for panel, _ in panels)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".figures-", dir=folder) as name:
         drawn = Path(name)
-        _draw([_describe(panel, size, drawn, image_format) for panel, size in panels])
+        _draw([_describe(panel, size, drawn / f"{files[panel.key]}.{image_format}") for panel, size in panels])
         return [file.replace(folder / file.name) for file in sorted(drawn.iterdir())]
 
 
-def _describe(panel: Panel, size: str, folder: Path, image_format: ImageFormat) -> dict[str, object]:
+def _describe(panel: Panel, size: str, path: Path) -> dict[str, object]:
     """One figure as kaleido takes it, on white paper."""
     figure = panel.figure.to_dict()
     figure["layout"] |= {"paper_bgcolor": "#FFFFFF", "plot_bgcolor": "#FFFFFF"}
+    image_format = path.suffix.removeprefix(".")
     scale = _PNG_SCALE if image_format == "png" else 1.0
     opts = {"format": image_format, "width": _WIDTHS[size], "height": panel.total_height, "scale": scale}
-    return {"fig": figure, "path": folder / f"{panel.key}.{image_format}", "opts": opts}
+    return {"fig": figure, "path": path, "opts": opts}
 
 
 def _draw(figures: list[dict[str, object]]) -> None:

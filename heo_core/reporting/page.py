@@ -17,9 +17,10 @@ from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
 from heo_core.reporting.answer import compute_headline, compute_statements
-from heo_core.reporting.blocks import Panels, Section
+from heo_core.reporting.blocks import Panels, Section, Table
 from heo_core.reporting.cautions import compute_cautions, list_marks
 from heo_core.reporting.data import ReportData
+from heo_core.reporting.file_names import name_files
 from heo_core.reporting.palette import assign_styles, formula_markup
 from heo_core.reporting.sections import build_answers, build_sections
 from heo_core.reporting.viewer import Viewer
@@ -57,6 +58,7 @@ def assemble_page(data: Any, *, sections: Sequence[Section], **parts: Any) -> st
     """Put sections and the other parts that page.html names into one page, with all that their figures need."""
     blocks = [block for section in sections for block in section.blocks]
     panels = [panel for block in blocks if isinstance(block, Panels) for panel in block.panels]
+    tables = [block for block in blocks if isinstance(block, Table)]
     viewers = [block for block in blocks if isinstance(block, Viewer)]
     embedded = {f"figure-{panel.key}": panel.figure.to_json() for panel in panels}
     embedded |= {
@@ -75,6 +77,7 @@ def assemble_page(data: Any, *, sections: Sequence[Section], **parts: Any) -> st
         .render(
             data=data,
             sections=sections,
+            files=name_files([*(panel.key for panel in panels), *(table.key for table in tables)]),
             embedded={key: _escape_json(text) for key, text in embedded.items()},
             css=Markup(_read("page.css") + _read("viewer.css")),  # noqa: S704
             scripts=[Markup(script) for script in scripts],  # noqa: S704

@@ -68,6 +68,6 @@
     });
     const scroll = table.closest(".scroll");
     const label = `Download the table ${scroll.getAttribute("aria-label")} as CSV`;
-    scroll.after(csv.makeTools(csv.makeButton("CSV", label, () => csv.save(table.id, tabulate(table, headers)))));
+    scroll.after(csv.makeTools(csv.makeButton("CSV", label, () => csv.save(table.dataset.file, tabulate(table, headers)))));
   }
 })();

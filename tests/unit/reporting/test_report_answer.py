@@ -321,10 +321,10 @@ def test_energies_on_two_scales_are_compared_with_the_offset_removed(report):
     assert "energy_rmse_ev_per_atom" not in {s.metric for s in compute_statements(data)}
 
 
-def mark_labels_on_another_scale(report, benchmark=EF):
+def mark_labels_on_another_scale(report):
     """The report, its baseline far from the labels until the offset is removed, and the raw errors a gain."""
     raw, left = "energy_rmse_ev_per_atom", "energy_offset_removed_rmse_ev_per_atom"
-    about = {"benchmark": benchmark, "kind": "energy-forces", "n": 36}
+    about = {"benchmark": EF, "kind": "energy-forces", "n": 36}
     of_models = zip((BASELINE, CANDIDATE), ((0.9, 0.030), (0.1, 0.033)), strict=True)
     metrics = [
         {**about, "label": label, "name": n, "value": v}

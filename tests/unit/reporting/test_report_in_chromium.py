@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from synthetic_report import CANDIDATE, EF, RATTLE
 
 from heo_core.reporting.page import render_page, write_page
@@ -164,6 +167,44 @@ def test_a_row_of_the_map_has_its_id_and_the_property_that_it_is_coloured_by(pag
         assert {row[4]: row[5] for row in rows} == expected.to_dict()
     page.locator("[data-choices=map]").select_option(label="Split")
     assert save_figure(page, "map")[0][3:] == ["formula", "id"]
+
+
+def test_a_saved_figure_and_a_saved_table_have_readable_names(page):
+    figure = page.locator("figure", has=page.locator(f'[data-figure="{PARITY}"]'))
+    picture = save(page, figure.get_by_role("button", name="SVG").click)
+    assert picture.suggested_filename == "energy-parity-energy-forces-sample-1-test.svg"
+    button = page.get_by_role("button", name="Download the table Leaderboard as CSV")
+    assert save(page, button.click).suggested_filename == "leaderboard-table.csv"
+
+
+def test_the_list_of_sections_marks_the_one_that_is_read(page):
+    def scroll(y):
+        page.evaluate("y => window.scrollTo({ top: y, behavior: 'instant' })", y)
+        page.wait_for_timeout(100)
+        return page.locator("nav a[aria-current]").evaluate_all("links => links.map(link => link.hash)")
+
+    top = "id => document.getElementById(id).getBoundingClientRect().top + window.scrollY"
+    assert scroll(page.evaluate(top, "dataset")) == ["#dataset"]
+    assert scroll(0) == ["#answer"]
+    assert scroll(10**7) == ["#methods"]
+    assert scroll(0) == ["#answer"]
+
+
+def test_a_table_too_wide_has_a_shadow_at_its_edge_until_its_end_is_reached(page):
+    scroll = page.locator(".scroll", has=page.locator("#leaderboard-table"))
+
+    def read_edge(left):
+        """Darkest grey of the last columns of pixels, in a row of the table without text."""
+        scroll.evaluate("(node, left) => { node.scrollLeft = left; }", left)
+        box = scroll.bounding_box()
+        picture = page.screenshot(clip={"x": box["x"] + box["width"] - 6, "y": box["y"] + 2, "width": 5, "height": 6})
+        return np.asarray(Image.open(io.BytesIO(picture)).convert("L")).min()
+
+    page.set_viewport_size({"width": 700, "height": 900})
+    scroll.scroll_into_view_if_needed()
+    shadow, end = read_edge(0), read_edge(10**5)
+    page.set_viewport_size({"width": 1400, "height": 900})
+    assert shadow < 235 < end
 
 
 def test_a_clicked_point_leads_to_its_row_and_to_its_query(page):
