@@ -93,9 +93,12 @@ def register_published_model(
     return row, is_new
 
 
-def get_registered_model(session: Session, reference: str) -> ModelVersion:
-    """NAME@VERSION, NAME@production or the newest NAME; InputError, naming those there are, if it is not registered."""
-    return get_version(session, ModelVersion, reference)
+def get_registered_model(session: Session, reference: str, *, allowed: str | None = None) -> ModelVersion:
+    """NAME@VERSION, NAME@production or the newest NAME; InputError, naming those there are, if it is not registered.
+
+    allowed: what else the caller takes, for the message.
+    """
+    return get_version(session, ModelVersion, reference, allowed=allowed)
 
 
 def find_published(session: Session, reference: str) -> ModelVersion | None:

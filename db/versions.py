@@ -10,6 +10,12 @@ from heo_core.errors import InputError
 
 type Versioned = Dataset | ModelVersion | Benchmark | Sweep
 
+_NOUNS: dict[type[Versioned], str] = {
+    Dataset: "dataset",
+    ModelVersion: "model",
+    Benchmark: "benchmark",
+    Sweep: "sweep",
+}
 REGISTRY_PREFIX = "registry:"
 PRODUCTION = "production"
 
@@ -39,8 +45,13 @@ def find_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](
     return session.scalar(select(table).where(table.name == name, table.version == int(version)))
 
 
-def get_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, table: type[T], reference: str) -> T:
-    """Like find_version, but InputError, naming what there is, when there is none."""
+def get_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](
+    session: Session, table: type[T], reference: str, *, allowed: str | None = None
+) -> T:
+    """Like find_version, but InputError, naming what there is, when there is none.
+
+    allowed: what else the caller takes, for the message.
+    """
     row = find_version(session, table, reference)
     if row is None:
         if table is ModelVersion and reference.endswith(f"@{PRODUCTION}"):
@@ -49,7 +60,8 @@ def get_version[T: (Dataset, ModelVersion, Benchmark, Sweep)](session: Session, 
                 raise InputError(f"no version of {name} is in production: run 'heo models promote {name}@VERSION'")
         known = list_references(session, table)
         shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-        raise InputError(f"there is no {table.__tablename__} {reference!r}; there is: {shown or 'none yet'}")
+        there_is = "there is" if allowed is None else f"allowed: {allowed}; registered"
+        raise InputError(f"there is no {_NOUNS[table]} {reference!r}; {there_is}: {shown or 'none yet'}")
     return row
 
 

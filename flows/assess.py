@@ -9,6 +9,7 @@ other: `heo evaluate` finds it, and a second assessment computes nothing again. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -16,12 +17,19 @@ from prefect.logging import get_run_logger
 
 from db import evaluations, models
 from db.engine import session_scope
+from db.schema import ModelVersion
 from db.versions import label
 from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model, needs_dataset
+from flows.names import name_by_labels
 from flows.settings import load_settings
+from flows.tables import show_table
 from heo_core.evaluation.assessment import CHECKS, Outcome, describe, judge
 from heo_core.params import AUTO_BENCHMARKS, DFT_OFFEQ, BenchmarkParams, EnergyForcesParams
+from heo_core.records import Metric
+from heo_core.reporting.quantities import get_quantity
 
+type _Pair = tuple[int | None, int]
+"""Evaluations of parent, where there is one, and child on one benchmark."""
 # Cheapest verdicts first, so that a kill in the middle costs the least.
 ASSESSMENT: tuple[BenchmarkParams, ...] = (
     *AUTO_BENCHMARKS,
@@ -31,7 +39,14 @@ ASSESSMENT: tuple[BenchmarkParams, ...] = (
 )
 
 
-@task(name="assess the model", task_run_name="assess model {model_version_id}", cache_policy=NO_CACHE)
+HEADLINES: dict[str, tuple[str, ...]] = {
+    "energy-forces": ("forces_rmse_ev_per_ang", "forces_mae_ev_per_ang", "energy_rmse_ev_per_atom"),
+    **{check.kind: tuple(each.metric for each in CHECKS if each.kind == check.kind) for check in CHECKS},
+}
+"""Metrics that are shown of each kind of benchmark: the errors on the splits, and those that have a limit."""
+
+
+@task(name="assess the model", task_run_name=name_by_labels("assess {model_version_id}"), cache_policy=NO_CACHE)
 def assess_model(model_version_id: int) -> None:
     """Evaluate a model and its parent, compare them, and store what is beyond a limit as the model's warnings.
 
@@ -41,13 +56,19 @@ def assess_model(model_version_id: int) -> None:
     url = load_settings().resolve_database_url()
     with session_scope(url) as session:
         model = models.get_model(session, model_version_id)
+    measured: list[_Pair] = []
     compared: dict[str, tuple[int, int]] = {}
     for params in ASSESSMENT:
         if needs_dataset(params) and model.dataset_id is None:
             continue
         pair = _evaluate(params, model.dataset_id, model.parent_id, model_version_id)
-        if pair is not None and params != DFT_OFFEQ:  # the limits are for the bundled cells of many prototypes
-            compared.setdefault(params.kind, pair)
+        if pair is None:
+            continue
+        measured.append(pair)
+        parent, child = pair
+        if parent is not None and params != DFT_OFFEQ:  # the limits are for the bundled cells of many prototypes
+            compared.setdefault(params.kind, (parent, child))
+    _show(measured, model)
     if model.parent_id is None:
         return
     outcomes = _judge(compared)
@@ -70,19 +91,59 @@ def assess_model(model_version_id: int) -> None:
 
 def _evaluate(
     params: BenchmarkParams, dataset_id: int | None, parent_id: int | None, model_version_id: int
-) -> tuple[int, int] | None:
-    """Return the evaluations of parent and child, both done and compared; None where there is no such pair."""
+) -> _Pair | None:
+    """Return the evaluations of parent and child, both done and compared; None where one failed."""
     try:
         benchmark_id = define_benchmark(params, dataset_id)
         child = evaluate_model(model_version_id, benchmark_id)
         if parent_id is None:
-            return None
+            return None, child
         parent = evaluate_model(parent_id, benchmark_id)
         compare_evaluations(parent, child)
     except Exception as exc:  # noqa: BLE001  # whatever an evaluation stumbles over, the model is trained and stays
         get_run_logger().warning("%s was not assessed: %s: %s", params.kind, type(exc).__name__, exc)
         return None
     return parent, child
+
+
+def _show(measured: Sequence[_Pair], model: ModelVersion) -> None:
+    """Put what was measured into Prefect's UI, parent and child side by side."""
+    rows: list[dict[str, Any]] = []
+    with session_scope(load_settings().resolve_database_url()) as session:
+        of_parent = None if model.parent_id is None else label(models.get_model(session, model.parent_id))
+        for parent, child in measured:
+            benchmark = evaluations.get_benchmark_of_evaluation(session, child)
+            before = {} if parent is None else evaluations.load_metrics(session, parent)
+            after = evaluations.load_metrics(session, child)
+            differences = {} if parent is None else evaluations.load_comparison(session, parent, child)
+            rows += [
+                make_row(label(benchmark), name, before.get(name), after[name], differences.get(name))
+                for name in HEADLINES[benchmark.kind]
+                if name in after
+            ]
+    against = "" if of_parent is None else f" against its parent {of_parent}"
+    show_table(rows, key="assessment", description=f"{label(model)}{against}: what was measured after the training")
+
+
+def make_row(
+    benchmark: str, name: str, parent: Metric | None, child: Metric, difference: Metric | None
+) -> dict[str, Any]:
+    """Return a line of the table, in the units of the report; None where there is no number, or no interval."""
+    quantity = get_quantity(name, child.unit)
+
+    def scale(value: float | None) -> float | None:
+        return None if value is None else value * quantity.factor
+
+    low, high = (None, None) if difference is None else (scale(difference.ci_low), scale(difference.ci_high))
+    return {
+        "benchmark": benchmark,
+        "metric": quantity.title,
+        "parent": scale(parent.value) if parent else None,
+        "child": scale(child.value),
+        "paired difference": scale(difference.value) if difference else None,
+        "95 % interval": None if low is None or high is None else f"{low:.3g} to {high:.3g}",
+        "unit": quantity.unit or None,
+    }
 
 
 def _judge(compared: dict[str, tuple[int, int]]) -> Sequence[Outcome]:

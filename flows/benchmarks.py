@@ -22,6 +22,7 @@ from db.schema import Benchmark
 from db.versions import find_version, label, list_references
 from flows.environments import hand_over
 from flows.events import emit_benchmark_auto
+from flows.names import name_by_labels
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.runners import find_workers
@@ -249,7 +250,7 @@ def _check_labels(params: OffEquilibriumErrorsParams, structures: Sequence[Struc
 
 @task(
     name="evaluate model on benchmark",
-    task_run_name="evaluate model {model_version_id} on benchmark {benchmark_id}",
+    task_run_name=name_by_labels("evaluate {model_version_id} on {benchmark_id}"),
     cache_policy=NO_CACHE,
     **AGAIN,
 )
@@ -336,7 +337,8 @@ def _run_benchmark(
         with session_scope(url) as session:
             functionals = list_functionals(session, [benchmark.id]).get(benchmark.id, [])
         own_labels = energy_forces.find_own_labels(functionals, potential.reference)
-        cautions += filter(None, [energy_forces.find_offset(metrics), own_labels])
+        mixed = energy_forces.find_mixed_functionals(functionals)
+        cautions += filter(None, [energy_forces.find_offset(metrics), own_labels, mixed])
     comparisons = _compare_in_place_of_the_old(evaluation_id, url)
     with session_scope(url) as session:
         what = f"{label(models.get_model(session, model_version_id))} on {label(benchmark)}"
@@ -362,10 +364,12 @@ def _evaluate_remaining(evaluation_id: int, benchmark: Benchmark, potential: Pot
     with session_scope(url) as session:
         remaining = evaluations.list_remaining(session, evaluation_id)
         done = benchmark.n_cases - len(remaining)
-    progress = ProgressReporter("evaluation-progress", f"{benchmark.name}: structures evaluated", benchmark.n_cases)
-    workers = find_workers()
+        model = models.get_model(session, evaluations.get_evaluation(session, evaluation_id).model_version_id)
     if not remaining:
         return
+    what = f"{label(model)} on {label(benchmark)}: structures evaluated"
+    progress = ProgressReporter("evaluation-progress", what, benchmark.n_cases)
+    workers = find_workers()
     if workers is None:
         for n_done, note in evaluate_cases(evaluation_id, remaining, potential, settings):
             done += n_done
@@ -452,7 +456,7 @@ def _store_rows(evaluation_id: int, rows: Sequence[Mapping[str, float | bool | N
 
 @task(
     name="compare two evaluations",
-    task_run_name="compare evaluation {candidate_id} with {baseline_id}",
+    task_run_name=name_by_labels("compare {candidate_id} with {baseline_id}"),
     cache_policy=NO_CACHE,
     **AGAIN,
 )
@@ -480,11 +484,13 @@ def _compare(baseline_id: int, candidate_id: int, url: str) -> _Comparison:
     """Return both ids, the paired differences, and cautions by the name of the metric."""
     with session_scope(url) as session:
         benchmark = evaluations.get_benchmark_of_evaluation(session, candidate_id)
-        caution = evaluations.describe_scales(session, baseline_id, candidate_id)
+        scales = evaluations.describe_scales(session, baseline_id, candidate_id)
+        judge = evaluations.describe_judge(session, baseline_id, candidate_id)
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
     compare = _compare_relaxations if benchmark.kind.endswith("relax") else _compare_predictions
     differences = compare(benchmark, (baseline_id, candidate_id), rng, url)
-    cautions = {} if caution is None else dict.fromkeys(energy_forces.RAW_ENERGY_METRICS, caution)
+    cautions = {} if scales is None else dict.fromkeys(energy_forces.RAW_ENERGY_METRICS, scales)
+    cautions |= {} if judge is None else {substitution_relax.REFERENCE_ENERGY: judge}
     return baseline_id, candidate_id, differences, cautions
 
 

@@ -103,9 +103,10 @@ def describe_structures(dataset_id: int) -> None:
     with exclusive(url, "descriptors"):
         with session_scope(url) as session:
             missing = descriptors.list_undescribed(session, dataset_id)
+            dataset = label(datasets.get_dataset_by_id(session, dataset_id))
         if not missing:
             return
-        progress = ProgressReporter("descriptor-progress", "structures described", len(missing))
+        progress = ProgressReporter("descriptor-progress", f"{dataset}: structures described", len(missing))
         done = 0
         for chunk in batched(missing, _STRUCTURES_PER_COMMIT):
             with session_scope(url) as session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from db import datasets, evaluations, models
@@ -13,6 +12,7 @@ from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_mod
 from flows.registry import register_model
 from flows.runners import use_runner
 from flows.settings import load_settings
+from flows.tables import show_table
 from flows.tries import AGAIN
 from heo_core.errors import InputError
 from heo_core.params import EvaluationParams
@@ -49,12 +49,20 @@ def show_metrics(evaluation_ids: list[int]) -> None:
     """Put the summary numbers into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:
         rows = evaluations.list_metrics(session, evaluation_ids)
-    create_table_artifact(
-        rows, key="evaluation-metrics", description="Summary numbers; n is the number of structures behind each"
+    compared = ", ".join(dict.fromkeys(row["model"] for row in rows))
+    show_table(
+        rows,
+        key="evaluation-metrics",
+        description=f"{compared}: summary numbers; n is the number of structures behind each",
     )
 
 
-@flow(name="evaluate", flow_run_name="evaluate", timeout_seconds=limit(days=7), description=__doc__)
+@flow(
+    name="evaluate",
+    flow_run_name="evaluate {params.subject}",
+    timeout_seconds=limit(days=7),
+    description=__doc__,
+)
 def evaluate(params: EvaluationParams = EvaluationParams()) -> list[int]:
     """Return the evaluation ids, benchmark by benchmark, the model to compare with first."""
     admit(params)

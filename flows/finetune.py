@@ -8,7 +8,6 @@ from typing import Any
 
 from filelock import FileLock
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -24,6 +23,7 @@ from flows.progress import ProgressReporter
 from flows.provenance import describe_code, describe_device, list_package_versions
 from flows.registry import load_model_file, register_foundation_model
 from flows.settings import Settings, load_settings
+from flows.tables import put_into_words, show_table
 from flows.tries import AGAIN
 from heo_core.errors import DivergedError, TrainerKilledError, first_line
 from heo_core.finetuning.preparation import prepare_training
@@ -229,7 +229,7 @@ class _Run:
 
     def _train(self, run_id: int) -> TrainingResult:
         """Train, with every epoch in Postgres and in Prefect's UI as soon as it is done."""
-        progress = ProgressReporter("training-progress", "epochs trained", self.params.max_num_epochs)
+        progress = ProgressReporter("training-progress", f"{self.name}: epochs trained", self.params.max_num_epochs)
         scores: dict[int, float] = {}
 
         def store_epoch(epoch: EpochMetrics) -> None:
@@ -300,11 +300,12 @@ class _Run:
 def show_training(model_version_id: int) -> None:
     """Put the epochs into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:
+        model = label(models.get_model(session, model_version_id))
         epochs = training.list_epochs_of_model(session, model_version_id)
-    create_table_artifact(
-        epochs,
+    show_table(
+        [put_into_words(epoch) for epoch in epochs],
         key="training-epochs",
-        description="Errors on the validation split after each epoch; 0 is before training",
+        description=f"{model}: errors on the validation split after each epoch; 0 is before training",
     )
 
 

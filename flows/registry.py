@@ -15,7 +15,14 @@ from db.schema import ModelVersion
 from flows.events import emit_model_registered
 from flows.settings import Settings, load_settings
 from heo_core.errors import InputError, ModelError, ServiceError
-from heo_core.models import FOUNDATIONS, describe, find_published_file, is_installed, resolve_model
+from heo_core.models import (
+    ALLOWED_REFERENCES,
+    FOUNDATIONS,
+    describe,
+    find_published_file,
+    is_installed,
+    resolve_model,
+)
 from heo_core.models.download import tell_stderr
 from heo_core.params import NAME_PATTERN
 from heo_core.records import ModelFile
@@ -32,7 +39,8 @@ def register_model(reference: str, settings: Settings, *, name: str | None = Non
     url = settings.resolve_database_url()
     if not is_published(reference):
         with session_scope(url) as session:
-            return models.get_registered_model(session, reference.removeprefix("registry:")).id
+            name_and_version = reference.removeprefix("registry:")
+            return models.get_registered_model(session, name_and_version, allowed=ALLOWED_REFERENCES).id
     if reference in FOUNDATIONS and not is_installed(FOUNDATIONS[reference].family):
         return _register_elsewhere(reference, settings)
     name = _check_name(name or name_published_model(reference), reference)

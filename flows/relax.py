@@ -10,8 +10,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from db import evaluations, generated
+from db import evaluations, generated, models
 from db.engine import session_scope
+from db.versions import label
 from flows.admission import admit, limit
 from flows.benchmarks import evaluate_model
 from flows.registry import register_model
@@ -91,6 +92,8 @@ def write_results(evaluation_id: int, failures: dict[str, str], params: RelaxJob
         _, cases = evaluations.load_cases(session, benchmark.id)
         by_index = evaluations.load_relaxations(session, evaluation_id)
         uris = evaluations.load_trajectory_uris(session, evaluation_id)
+        evaluation = evaluations.get_evaluation(session, evaluation_id)
+        model = label(models.get_model(session, evaluation.model_version_id))
     starts, relaxations = [case.start for case in cases], [by_index[i] for i in range(len(cases))]
     rows = [_make_row(start, relaxation) for start, relaxation in zip(starts, relaxations, strict=True)]
     empty = dict.fromkeys(rows[0])
@@ -104,7 +107,7 @@ def write_results(evaluation_id: int, failures: dict[str, str], params: RelaxJob
         write_summary(folder / "summary.csv", rows)
     shown = rows[:_ROWS_SHOWN]
     create_table_artifact(
-        shown, key="relaxed-structures", description=f"Relaxed structures: {len(shown)} of {len(rows)}"
+        shown, key="relaxed-structures", description=f"Relaxed with {model}: {len(shown)} of {len(rows)} structures"
     )
     return rows
 
@@ -135,7 +138,7 @@ def _copy_trajectory(uri: str, path: Path, settings: Settings) -> None:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
-@flow(name="relax", flow_run_name="relax", timeout_seconds=limit(days=7), description=__doc__)
+@flow(name="relax", flow_run_name="relax with {params.model}", timeout_seconds=limit(days=7), description=__doc__)
 def relax(params: RelaxJobParams = RelaxJobParams()) -> RelaxResult:
     """Return a row a structure; what was relaxed before with the same parameters and model is found, not done again."""
     admit(params)

@@ -65,16 +65,18 @@ def show_report(report_id: int) -> None:
     with session_scope(settings.resolve_database_url()) as session:
         report = reports.get_report(session, report_id)
     link = settings.resolve_report_link(Path(report.uri).name)
-    create_link_artifact(link, link_text=f"{report.name}: the whole page", key="report-link", description="Report page")
+    create_link_artifact(
+        link, link_text=f"{report.name}: the whole page", key="report-link", description=f"The page {report.name}"
+    )
     lines = "\n".join(f"- {line}" for line in report.answer)
     create_markdown_artifact(
         f"# {report.name}\n\n{lines}\n\n[The whole page]({link})",
         key="report-answer",
-        description="What the report says",
+        description=f"What the page {report.name} says",
     )
 
 
-@flow(name="report", flow_run_name="report {params.name}", timeout_seconds=limit(hours=1), description=__doc__)
+@flow(name="report", flow_run_name="report on {params.subject}", timeout_seconds=limit(hours=1), description=__doc__)
 def report(params: ReportParams = ReportParams()) -> int:
     """Return the id of the report."""
     admit(params)

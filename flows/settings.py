@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     @property
     def roots(self) -> tuple[Path, ...]:
         """Folders that runs which the server starts may touch, links followed."""
-        return self.allowed_roots or (self.home, Path.cwd(), CHECKOUT)
+        return self.allowed_roots or tuple(dict.fromkeys((self.home, Path.cwd(), CHECKOUT)))
 
     def resolve_database_url(self) -> str:
         """SQLAlchemy URL of the `heo` database: yours if set, else the embedded one's.

@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 
 from db import evaluations
 from db.engine import session_scope
+from flows.names import name_by_labels
 from flows.registry import load_model_file
 from flows.settings import Settings, load_settings
 from flows.tries import AGAIN
@@ -64,7 +65,7 @@ def _load_for_shards(model_version_id: int, dtype: str) -> Potential:
 
 @task(
     name="evaluate a shard",
-    task_run_name="evaluate {indices[0]} and others of evaluation {evaluation_id}",
+    task_run_name=name_by_labels("evaluate {evaluation_id}, structure {indices[0]} and others"),
     cache_policy=NO_CACHE,
     **AGAIN,
 )

@@ -253,10 +253,11 @@ def show_ranking(sweep_id: int) -> None:
     """Put the ranking into Prefect's UI; TrainingError where no trial has a score."""
     with session_scope(load_settings().resolve_database_url()) as session:
         ranking: list[dict[str, Any]] = sweeps.list_ranking(session, sweep_id)
+        name = label(sweeps.get_sweep_by_id(session, sweep_id))
     create_table_artifact(
         ranking,
         key="sweep-ranking",
-        description="Trials by validation score, the lower the better; the view sweep_ranking",
+        description=f"{name}: trials by validation score, the lower the better; the view sweep_ranking",
     )
     if not any(line["rank"] for line in ranking):
         reason = next((line["failure"] for line in ranking if line["failure"]), "no reason given")

@@ -61,10 +61,21 @@ MAX_GRID = 10_000
 """Largest number of points of a sweep's grid."""
 
 
-def _number_fields(schema: dict[str, Any]) -> None:
-    """Give each field its position: Postgres' JSONB forgets the order in which Prefect's form should show them."""
+_BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+
+
+def _shape_form(schema: dict[str, Any]) -> None:
+    """Make each field fit for Prefect's form.
+
+    It gets its position: Postgres' JSONB forgets the order in which the form should show them. The bounds of a number
+    that may be left empty stand beside its kinds, not within one, so that a refusal names the bound: "-3 is less than
+    the minimum", not "-3 is not valid under any of the given schemas".
+    """
     for position, field in enumerate(schema.get("properties", {}).values()):
         field["position"] = position
+        for kind in field.get("anyOf", ()):
+            if kind.get("type") in {"integer", "number"}:
+                field |= {bound: kind.pop(bound) for bound in _BOUNDS if bound in kind}
 
 
 _UNITS = {"ev_per_ang": "eV/Å", "ev_per_atom": "eV/atom", "ang3": "Å³", "ang": "Å", "fs": "fs", "k": "K", "r": "R"}
@@ -85,7 +96,7 @@ class Params(BaseModel):
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
-        json_schema_extra=_number_fields,
+        json_schema_extra=_shape_form,
         field_title_generator=_make_title,
     )
 
@@ -382,6 +393,18 @@ cells beside the dataset; naive is the origin's recipe; freeze holds the first b
 low-rank additions to its weights; scratch trains a new model, for example on the labels of a better potential."""
 
 
+def _describe_empty(field: str) -> str:
+    """Say what an empty field is with each strategy: "empty: 6; naive 10, scratch 40"."""
+    usual = _show(_FINETUNING[field])
+    others = {strategy: _show(fields[field]) for strategy, fields in STRATEGIES.items()}
+    unusual = ", ".join(f"{strategy} {value}" for strategy, value in others.items() if value != usual)
+    return f"empty: {usual}" + (f"; {unusual}" if unusual else "")
+
+
+def _show(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 class ReplayParams(Params):
     """Strategy replay: cells away from equilibrium, trained on beside the dataset, that keep a model from softening."""
 
@@ -459,7 +482,8 @@ class FinetuneParams(Params):
     E0s: Literal["foundation", "estimated", "average"] | None = Field(
         None,
         description="energies of the single atoms to start from: the foundation's; estimated, shifted so that the "
-        "foundation's energies fit the training split; average, fitted to the training split alone",
+        "foundation's energies fit the training split; average, fitted to the training split alone; "
+        + _describe_empty("E0s"),
     )
     foundation_model_elements: bool = Field(
         default=True,
@@ -472,26 +496,41 @@ class FinetuneParams(Params):
         "scratch",
     )
     lr_final_fraction: PositiveFloat | None = Field(
-        None, le=1, description="learning rate of the last epoch as a fraction of the first one's; 1: constant"
+        None,
+        le=1,
+        description="learning rate of the last epoch as a fraction of the first one's; 1: constant; "
+        + _describe_empty("lr_final_fraction"),
     )
-    max_num_epochs: PositiveInt | None = Field(None, description="passes over the training split, at most")
+    max_num_epochs: PositiveInt | None = Field(
+        None, description=f"passes over the training split, at most; {_describe_empty('max_num_epochs')}"
+    )
     patience: NonNegativeInt | None = Field(
         None,
         description="stop after this many epochs without a better validation score (MAE of forces in eV/Å plus MAE of "
-        "energies in eV/atom); 0: never",
+        f"energies in eV/atom); 0: never; {_describe_empty('patience')}",
     )
-    batch_size: PositiveInt | None = Field(None, description="structures per step")
+    batch_size: PositiveInt | None = Field(None, description=f"structures per step; {_describe_empty('batch_size')}")
     loss: Literal["universal", "weighted"] | None = Field(
-        None, description="universal (Huber) tames outliers; weighted is the plain sum of squares"
+        None,
+        description="universal (Huber) tames outliers; weighted is the plain sum of squares; "
+        + _describe_empty("loss"),
     )
-    energy_weight: NonNegativeFloat | None = Field(None, description="weight of the energy in the loss")
-    forces_weight: NonNegativeFloat | None = Field(None, description="weight of the forces in the loss")
+    energy_weight: NonNegativeFloat | None = Field(
+        None, description=f"weight of the energy in the loss; {_describe_empty('energy_weight')}"
+    )
+    forces_weight: NonNegativeFloat | None = Field(
+        None, description=f"weight of the forces in the loss; {_describe_empty('forces_weight')}"
+    )
     stress_weight: NonNegativeFloat = Field(
         0.0, description="weight of the stress in the loss; above 0 only for data whose stress can be trusted"
     )
-    ema: bool | None = Field(None, description="average the weights over the last steps")
-    ema_decay: PositiveFloat | None = Field(None, lt=1, description="decay of that average; 0.995 suits long runs")
-    dtype: Literal["float32", "float64"] | None = Field(None, description="precision of the training")
+    ema: bool | None = Field(None, description=f"average the weights over the last steps; {_describe_empty('ema')}")
+    ema_decay: PositiveFloat | None = Field(
+        None, lt=1, description=f"decay of that average; 0.995 suits long runs; {_describe_empty('ema_decay')}"
+    )
+    dtype: Literal["float32", "float64"] | None = Field(
+        None, description=f"precision of the training; {_describe_empty('dtype')}"
+    )
     seed: NonNegativeInt = Field(0, description="seed of the order of the batches, and of what is replayed")
     replay: ReplayParams = ReplayParams()
     freeze: PositiveInt = Field(
@@ -878,7 +917,7 @@ class RattleRelaxParams(Params):
         0.05, description="standard deviation of each atom's displacement per direction, Å"
     )
     n_rattles: PositiveInt = Field(1, description="rattled copies of each structure")
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="seed of the choice of structures and of their displacements")
     relax: RelaxParams = RelaxParams()
 
 
@@ -899,7 +938,8 @@ filled by itself, two cells, five rattles of each."""
 class SubstitutionRelaxParams(Params):
     """Random cells of one composition on a parent crystal are relaxed and compared under one common reference.
 
-    `preset: origin` beside other fields fills those that are left out as in `SUBSTITUTION_PRESETS`.
+    On the command line `preset=origin` fills the fields that are left out as the origin project had them: two cells of
+    128 atoms, each site filled by itself, five rattles of each.
     """
 
     kind: Literal["substitution-relax"] = "substitution-relax"
@@ -926,7 +966,7 @@ class SubstitutionRelaxParams(Params):
         "chgnet:0.3.0",
         description="model under which the relaxed cells of all models are compared: the common reference",
     )
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="seed of the cations' places and of the displacements")
     relax: RelaxParams = RelaxParams()
 
     @model_validator(mode="before")
@@ -1033,12 +1073,23 @@ class ScaleParams(Params):
         return self
 
 
-class EvaluationParams(Params):
-    """Which models are evaluated on which benchmarks."""
+class ComparisonParams(Params):
+    """Which models are compared."""
 
     models: tuple[str, ...] = Field(
         (), description="models, the one to compare with first; empty: the newest finetuned model and its parent"
     )
+
+    @property
+    def subject(self) -> str:
+        """The models in a few words, for the name of a run."""
+        shown = ", ".join(self.models[:3]) or "the newest model"
+        return f"{shown} and {len(self.models) - 3} more" if len(self.models) > 3 else shown
+
+
+class EvaluationParams(ComparisonParams):
+    """Which models are evaluated on which benchmarks."""
+
     dataset: str | None = Field(
         None, description="NAME or NAME@VERSION of the dataset to test on; empty: the one the last model was trained on"
     )
@@ -1292,14 +1343,10 @@ class LabelParams(Params):
         return self
 
 
-class ReportParams(Params):
+class ReportParams(ComparisonParams):
     """What the report compares, and what is written beside its page."""
 
     PATHS = ("out", "figures")
-
-    models: tuple[str, ...] = Field(
-        (), description="models, the one to compare with first; empty: the newest finetuned model and its parent"
-    )
     benchmarks: tuple[str, ...] = Field(
         (), description="stored benchmarks to show, NAME or NAME@VERSION; empty: all that any of the models ran"
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -364,7 +365,7 @@ def build_scale(runner: str | None, workers: int | None) -> dict[str, Any] | Non
 
 
 def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields: Any) -> P:
-    """Make parameters of options (None: the default) and of FIELD=VALUE words; a value is JSON or plain text.
+    """Make parameters of options (None: the default) and of FIELD=VALUE words; a value is JSON, plain text or a list.
 
     Raises InputError for a word that is no FIELD=VALUE; pydantic's ValidationError names field and value for all else.
     """
@@ -381,15 +382,28 @@ def build_params[P: Params](kind: type[P], overrides: list[str] | None, **fields
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise InputError(f"--set {word!r}: {parent} was set to a value already")
-        place[last] = _parse(text)
+        place[last] = _parse(text, _find_type(kind, path))
     return kind.model_validate(values)
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str, wanted: Any) -> Any:
+    """Read JSON, else plain text; where a list is wanted, also as people write it: Mg,Ni and 4x2x2."""
     try:
         return json.loads(text)
     except ValueError:
+        pass
+    takes_list = any(get_origin(kind) is tuple for kind in (wanted, *get_args(wanted)))
+    if not takes_list or text.startswith(("[", "{")):
         return text
+    return re.split("x" if re.fullmatch(r"\d+(x\d+)+", text) else ",", text)
+
+
+def _find_type(kind: Any, path: str) -> Any:
+    """Return what the field of a dotted path takes; None where the path leads into no field of parameters."""
+    for name in path.split("."):
+        field = getattr(kind, "model_fields", {}).get(name)
+        kind = None if field is None else field.annotation
+    return kind
 
 
 def run_flow(

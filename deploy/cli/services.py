@@ -56,8 +56,10 @@ def up(
 
 
 def print_addresses(console: Console, running: Services) -> None:
-    """Print where the UI and the database are."""
+    """Print where the UI, the report pages and the database are."""
     console.print(f"  Prefect UI  {running.ui_url}")
+    if running.reports_url is not None:
+        console.print(f"  reports     {running.reports_url}")
     console.print(f"  psql URL    {running.psql_url}", markup=False)
 
 

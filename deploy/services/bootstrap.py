@@ -6,6 +6,7 @@ Every step is safe to repeat. `heo up` runs them on this machine, `heo bootstrap
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -169,9 +170,9 @@ def deploy_flows(settings: Settings, api: PrefectApi, known_definition: str | No
     definition = f"{deployed_definition()} {settings.reevaluation_cron}"
     if definition == known_definition and not _missing(api):
         return definition
-    say("Prefect: deploying the flows")
+    say("Prefect: deploying the flows, which takes minutes on a busy machine")
     end_strays(resolved_home(settings), SERVICE)
-    _run_deploy(settings, api)
+    _run_deploy(settings, api, say)
     if missing := _missing(api):
         log = last_lines(log_file(settings, SERVICE), 20)
         raise ServiceError(f"after deploying, the Prefect server has no deployment {', '.join(missing)}; {log}")
@@ -184,22 +185,33 @@ def _missing(api: PrefectApi) -> list[str]:
     return [name for name in DEPLOYMENTS if name not in names]
 
 
-def _run_deploy(settings: Settings, api: PrefectApi) -> None:
-    """Run `prefect deploy` on our file; ServiceError with the end of its output if it fails."""
+def _run_deploy(settings: Settings, api: PrefectApi, say: Say) -> None:
+    """Run `prefect deploy` on our file, and say which flows are done; ServiceError with its last lines if it fails."""
     log = log_file(settings, SERVICE)
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = service_environment(settings, SERVICE) | prefect_environment(settings, api.api_url)
     if api.auth is not None:
         environment["PREFECT_API_AUTH_STRING"] = api.auth
-    with log.open("w") as output:
-        result = subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment | {"HEO_CHECKOUT": str(CHECKOUT), "HEO_REEVALUATION_CRON": settings.reevaluation_cron},
-            cwd=CHECKOUT,
-            check=False,
-        )
-    if result.returncode != 0:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment | {"HEO_CHECKOUT": str(CHECKOUT), "HEO_REEVALUATION_CRON": settings.reevaluation_cron},
+        cwd=CHECKOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    with process, log.open("w", buffering=1, encoding="utf-8") as output:
+        for line in process.stdout or ():
+            output.write(line)
+            if name := find_deployed(line):
+                say(f"Prefect: deployed {name}")
+    if process.returncode != 0:
         raise ServiceError(f"the flows could not be deployed; {last_lines(log, 20)}")
+
+
+def find_deployed(line: str) -> str | None:
+    """Return the deployment that a line of `prefect deploy` says is done."""
+    found = re.search(r"Deployment '[^'/]+/([^']+)' successfully", line)
+    return found and found[1]

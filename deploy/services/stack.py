@@ -29,6 +29,7 @@ class Services:
     home: Path
     api_url: str
     database_url: str
+    reports_url: str | None
 
     @property
     def ui_url(self) -> str:
@@ -130,10 +131,15 @@ def point_prefect(settings: Settings) -> None:
 def locate(settings: Settings) -> Services:
     """Return where the services of a home are, as written down; ServiceError if they were never started."""
     home = resolved_home(settings)
-    api_url = load_state(home).server.api_url
-    if api_url is None:
+    state = load_state(home)
+    if state.server.api_url is None:
         raise ServiceError(f"no services are known in {home}: run 'heo up'")
-    return Services(home=home, api_url=api_url, database_url=settings.resolve_database_url())
+    return Services(
+        home=home,
+        api_url=state.server.api_url,
+        database_url=settings.resolve_database_url(),
+        reports_url=state.reports.url,
+    )
 
 
 def _start_databases(settings: Settings, state: ServicesState, say: Say) -> str:

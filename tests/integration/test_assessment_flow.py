@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ from querying import query
 
 from db.engine import session_scope
 from db.schema import ModelVersion
+from deploy.services.prefect_api import PrefectApi
 from flows.settings import load_settings
 from heo_core.assets import SAMPLE_DIR
 from heo_core.errors import InputError
@@ -115,14 +117,35 @@ def get_warnings(url: str, model_version_id: int) -> list[str]:
     return query(url, f"select warnings from model_version where id = {model_version_id}")[0][0]
 
 
+def list_tables(prefect_api_url: str, key: str) -> dict[str, list[dict[str, Any]]]:
+    """Rows of table artifacts by what is said of each."""
+    with PrefectApi(prefect_api_url) as api:
+        artifacts = api.request("POST", "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}})
+    return {artifact["description"]: json.loads(artifact["data"]) for artifact in artifacts}
+
+
 def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessment_computes_nothing(
-    make_child: Callable[[str, Change], int], database_url: str, home: Path
+    make_child: Callable[[str, Change], int], database_url: str, home: Path, prefect_api_url: str
 ) -> None:
     from flows.evaluate import evaluate
+    from flows.names import name_by_labels
     from flows.report import report
 
     child_id = make_child("scaled", soften)
     assess(child_id)
+    shown = list_tables(prefect_api_url, "assessment")
+    measured = shown["scaled@1 against its parent heo-mini@1: what was measured after the training"]
+    assert len(measured) == 4 * 2 + 3 * 3
+    (slope,) = [row for row in measured if row["benchmark"] == "off-equilibrium@1" and "slope" in row["metric"]]
+    assert slope["child"] == pytest.approx(0.7 * slope["parent"], rel=1e-3)
+    assert slope["paired difference"] == pytest.approx(-0.3 * slope["parent"], rel=1e-3)
+    of_cells = "select evaluation.id from evaluation join benchmark on benchmark.id = benchmark_id where name = '%s'"
+    pair = sorted(query(database_url, of_cells % "off-equilibrium"), reverse=True)
+    (baseline_id,), (candidate_id,) = pair
+    compare = name_by_labels("compare {candidate_id} with {baseline_id}")
+    assert compare({"candidate_id": candidate_id, "baseline_id": baseline_id}) == (
+        "compare scaled@1 on off-equilibrium@1 with heo-mini@1"
+    )
     warnings = get_warnings(database_url, child_id)
     assert any(warning.startswith("Softer: the softening slope off equilibrium is 0.") for warning in warnings)
     slopes = dict(

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from db import datasets, evaluations
 from db.engine import session_scope
 from db.schema import Dataset
+from deploy.services.prefect_api import PrefectApi
 from flows.settings import load_settings
 from heo_core.assets import SAMPLE_DIR
 from heo_core.errors import InputError
@@ -55,7 +56,9 @@ def small(tmp_path: Path) -> CurationParams:
     return CurationParams(name="small", source=str(tmp_path / "small.parquet"), rules=rules, map="pca")
 
 
-def test_curating_twice_finds_the_same_dataset(home: Path, small: CurationParams, database_url: str) -> None:
+def test_curating_twice_finds_the_same_dataset(
+    home: Path, small: CurationParams, database_url: str, prefect_api_url: str
+) -> None:
     from flows.curate import curate
 
     assert curate(small) == curate(small)
@@ -65,6 +68,11 @@ def test_curating_twice_finds_the_same_dataset(home: Path, small: CurationParams
         "select n_kept, (select sum(n_rejected) from dataset_rejection), n_scanned from dataset",
     )
     assert kept + rejected == scanned == 120
+    with PrefectApi(prefect_api_url) as api:
+        keys = {"artifacts": {"key": {"any_": ["curation-progress", "dataset-splits"]}}}
+        shown = {artifact["description"] for artifact in api.request("POST", "/artifacts/filter", keys)}
+    read = f"rows of file://{small.source} scanned: 120 of 120, {kept} kept, stored as small@1"
+    assert {read, "small@1: structures, formulas and chemical systems of each split"} <= shown
 
 
 def test_a_curation_that_was_killed_goes_on_from_the_files_it_had_read(
@@ -308,7 +316,7 @@ def test_what_cannot_be_done_is_said_before_any_work(home: Path, database_url: s
         finetune(FinetuneParams(dataset="nowhere", foundation="file:/no/such.model"))
     with pytest.raises(InputError, match="no finetuned model is registered yet"):
         evaluate(EvaluationParams())
-    with pytest.raises(InputError, match="there is no model_version 'nobody@3'"):
+    with pytest.raises(InputError, match=r"no model 'nobody@3'; allowed: heo-mini, .*file:PATH.*registered: none yet"):
         report(ReportParams(models=("nobody@3",)))
     assert query(database_url, "select count(*) from training_run") == [(0,)]
     assert query(database_url, "select count(*) from evaluation") == [(0,)]

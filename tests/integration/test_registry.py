@@ -291,7 +291,7 @@ def test_a_reference_is_a_name_with_or_without_a_version(family: str, prefix: st
         assert found == {"child": 2, "child@1": 1, "child@2": 2, "child@production": 1}
         with pytest.raises(InputError, match="version number, for example child@1, or 'production'"):
             models.get_registered_model(session, f"{prefix}child@best")
-        with pytest.raises(InputError, match="there is no model_version 'nobody@production'; there is: child@2,"):
+        with pytest.raises(InputError, match="there is no model 'nobody@production'; there is: child@2,"):
             models.get_registered_model(session, "nobody@production")
 
 
@@ -634,12 +634,12 @@ def test_export_writes_the_file_with_its_card_and_refuses_a_changed_one(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("show", "nobody"), "there is no model_version 'nobody'; there is: child@2,"),
+        (("show", "nobody"), "there is no model 'nobody'; there is: child@2,"),
         (("show", "child@x"), "'child@x': after '@' stands a version number"),
-        (("promote", "child@9"), "there is no model_version 'child@9'"),
+        (("promote", "child@9"), "there is no model 'child@9'"),
         (("archive", "child", "--undo"), "child@2 is not archived: its state is candidate"),
         (("compare", "child"), "two or more different models can be compared; given: child@2"),
-        (("lineage", "nobody"), "there is no model_version 'nobody'"),
+        (("lineage", "nobody"), "there is no model 'nobody'"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_that_names_the_value(

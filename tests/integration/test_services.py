@@ -158,6 +158,9 @@ def test_a_second_up_keeps_every_process_and_deploys_nothing(home):
         output = heo_ok(home, "up")
         again = [thing["updated"] for thing in (*api.deployments(), *api.request("POST", "/automations/filter", {}))]
     assert pids(home) == before
+    state = load_state(home)
+    for address in (state.server.url, state.reports.url):
+        assert f"  {address}\n" in output
     if "deploying" in output:
         pytest.skip("somebody has edited the flows since they were deployed")
     assert again == updated

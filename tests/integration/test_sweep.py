@@ -371,7 +371,7 @@ def test_what_cannot_be_searched_is_said_before_anything_starts(home: Path, data
 
     with pytest.raises(InputError, match="no dataset 'nowhere'"):
         sweep(make_params(space={"lr": [1e-3]}, base={"dataset": "nowhere"}))
-    with pytest.raises(InputError, match="no model_version 'nobody'"):
+    with pytest.raises(InputError, match="no model 'nobody'; allowed: heo-mini"):
         sweep(make_params(space={"foundation": ["heo-mini", "nobody"]}))
     assert query(database_url, "select count(*) from sweep") == [(0,)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from prefect.utilities.schema_tools.validation import validate
 from pydantic import ValidationError
 
 from deploy.cli.run import build_params
@@ -12,10 +13,13 @@ from heo_core.params import (
     CurationParams,
     EvaluationParams,
     FinetuneParams,
+    GenerationParams,
     Params,
     PipelineParams,
     RelaxJobParams,
     ReplayParams,
+    ReportParams,
+    SubstitutionRelaxParams,
     parse_benchmark,
 )
 
@@ -29,6 +33,27 @@ def test_every_form_field_has_its_position() -> None:
     properties = FinetuneParams.model_json_schema()["properties"]
     assert [field["position"] for field in properties.values()] == list(range(len(properties)))
     assert next(iter(properties)) == "dataset"
+
+
+def test_a_form_says_what_an_empty_field_of_a_finetuning_is_with_each_strategy() -> None:
+    properties = FinetuneParams.model_json_schema()["properties"]
+    assert properties["max_num_epochs"]["description"].endswith("; empty: 6; naive 10, scratch 40")
+    assert properties["ema"]["description"].endswith("; empty: true")
+
+
+def test_a_form_names_the_bound_of_a_number_that_may_be_left_empty() -> None:
+    schema = FinetuneParams.model_json_schema()
+    (refusal,) = validate({"max_num_epochs": -3}, schema)
+    assert "minimum of 0" in refusal.message
+    assert validate({"max_num_epochs": None, "ema_decay": 0.5}, schema) == []
+
+
+@pytest.mark.parametrize(
+    ("models", "subject"),
+    [((), "the newest model"), (("a", "b@1"), "a, b@1"), (("a", "b", "c", "d", "e"), "a, b, c and 2 more")],
+)
+def test_a_run_is_named_after_its_models_in_a_few_words(models: tuple[str, ...], subject: str) -> None:
+    assert EvaluationParams(models=models).subject == ReportParams(models=models).subject == subject
 
 
 @pytest.mark.parametrize("kind", BENCHMARK_KINDS)
@@ -67,6 +92,19 @@ def test_set_words_reach_nested_fields_and_options_win_nothing_twice() -> None:
     assert params.curation.rules.min_elements == 6
     assert params.finetuning.foundation == "mace-mp:medium"
     assert params.evaluation == EvaluationParams()
+
+
+def test_a_set_word_writes_a_list_as_people_do() -> None:
+    params = build_params(
+        EvaluationParams,
+        ["substitution_relax.supercell=1x2x3", "physics.metals=Mg,Ni,Zn", "rattle_relax.relax.optimizer=fire"],
+    )
+    assert params.substitution_relax.supercell == (1, 2, 3)
+    assert params.physics.metals == ("Mg", "Ni", "Zn")
+    assert params.rattle_relax.relax.optimizer == "fire"
+    matrix = build_params(SubstitutionRelaxParams, ["supercell=[[0,2,2],[2,0,2],[2,2,0]]"])
+    assert matrix.supercell == ((0, 2, 2), (2, 0, 2), (2, 2, 0))
+    assert build_params(GenerationParams, ["composition=Mg0.5Ni0.5O", "supercell=4x2x2"]).supercell == (4, 2, 2)
 
 
 @pytest.mark.parametrize("word", ["lr", "=1", ""])

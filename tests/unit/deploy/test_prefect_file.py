@@ -1,11 +1,15 @@
 import ast
+from io import StringIO
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
+from rich.console import Console
+from rich.panel import Panel
 
 from deploy.services import bootstrap
-from deploy.services.bootstrap import DEPLOYMENTS
+from deploy.services.bootstrap import DEPLOYMENTS, find_deployed
 from deploy.services.workers import POOLS
 from flows.settings import RESTART_TAG, TAG
 
@@ -24,6 +28,12 @@ def test_every_deployment_that_heo_counts_on_is_in_the_file(prefect_file):
 def test_every_deployment_runs_in_a_pool_that_has_a_worker(prefect_file):
     pools = {pool.name for pool in POOLS}
     assert all(deployment["work_pool"]["name"] in pools for deployment in prefect_file["deployments"])
+
+
+def test_a_tag_says_the_pool_whose_machine_a_deployment_needs(prefect_file):
+    for deployment in prefect_file["deployments"]:
+        pool = deployment["work_pool"]["name"]
+        assert {tag for tag in deployment["tags"] if tag in {each.name for each in POOLS}} == {pool} - {"cpu"}
 
 
 def test_every_deployment_describes_itself_and_has_its_code(prefect_file):
@@ -48,6 +58,15 @@ def test_what_can_be_done_twice_is_started_again_when_it_dies(prefect_file):
     # The clock starts the other one again.
     tagged = {deployment["name"] for deployment in prefect_file["deployments"] if RESTART_TAG in deployment["tags"]}
     assert tagged == set(DEPLOYMENTS) - {"reevaluate"}
+
+
+def test_each_deployment_that_prefect_says_is_done_is_told_once(prefect_file):
+    for name in (deployment["name"] for deployment in prefect_file["deployments"]):
+        console = Console(width=80, file=StringIO())  # as it is where nobody looks on
+        console.print(Panel(f"Deploying {name}"))
+        console.print(Panel(f"Deployment '{name}/{name}' successfully created with id '{uuid4()}'."))
+        found = [find_deployed(line) for line in console.file.getvalue().splitlines()]
+        assert [each for each in found if each] == [name]
 
 
 def test_no_machines_path_is_in_the_file(prefect_file):

@@ -62,6 +62,12 @@ def test_the_reference_of_a_model_is_confined_as_a_field_is(home):
         admit(model=f"file:{OUTSIDE}")
 
 
+def test_a_refusal_names_each_root_once(home, monkeypatch):
+    monkeypatch.chdir(CHECKOUT)
+    with pytest.raises(InputError, match=f"allowed: within {home}, {CHECKOUT}, or what"):
+        admit(CurationParams(source=OUTSIDE))
+
+
 def test_what_lies_within_a_root_is_admitted_and_so_are_names_that_are_no_paths(home):
     admit(PipelineParams(), CurationParams(source="hub"), RelaxJobParams(files=(str(home / "a.cif"),), out=str(home)))
     admit(CurationParams(source=str(CHECKOUT / "heo_core" / "assets" / "sample")), CurationParams(source="tests"))
