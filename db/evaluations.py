@@ -575,7 +575,7 @@ def describe_scales(session: Session, baseline_id: int, candidate_id: int) -> st
         return None
     return (
         f"energies of {label(before)} ({before.energy_scale}) and {label(after)} ({after.energy_scale}) stand on two "
-        "scales: of their difference read energy_offset_removed, not the raw errors"
+        'scales: of their difference read "Energy RMSE, offset removed", not the raw errors'
     )
 
 

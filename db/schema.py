@@ -735,8 +735,8 @@ class Comparison(Base):
     ci_low: Mapped[float | None] = mapped_column(comment="lower end of the 95 % interval")
     ci_high: Mapped[float | None] = mapped_column(comment="upper end of the 95 % interval")
     caution: Mapped[str | None] = mapped_column(
-        comment="why the difference says nothing: energies on two scales, or one of the two is the common reference that "
-        "judges both"
+        comment="why the difference says nothing: energies on two scales, or one of the two is the common reference "
+        "that judges both"
     )
 
 
