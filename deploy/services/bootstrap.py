@@ -47,6 +47,16 @@ def _tagged(tag: str) -> Json:
     return {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{tag}"}
 
 
+def _name_events(*states: str) -> list[str]:
+    """Return the names of the events that a run has come into these states."""
+    return [f"prefect.flow-run.{state}" for state in states]
+
+
+_ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+
+# What an automation waits `after` stands in `expect` too: else Prefect 3.8.8 goes on with the time that it has begun to
+# count, which is fulfilled, and the same again within it, such as the claim of a run that was started again, counts as
+# seen to.
 CRASH_RECOVERY: Json = {
     "name": "heo: a silent run has crashed",
     "description": f"A flow run that sent no heartbeat for {SILENCE_S} s was killed: it must not count as running.",
@@ -57,11 +67,8 @@ CRASH_RECOVERY: Json = {
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
         "match_related": _tagged(TAG),
         # A run may die before its first heartbeat.
-        "after": ["prefect.flow-run.Running", HEARTBEAT],
-        "expect": [
-            HEARTBEAT,
-            *(f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")),
-        ],
+        "after": [*_name_events("Running"), HEARTBEAT],
+        "expect": [HEARTBEAT, *_name_events("Running", *_ENDS)],
         "for_each": ["prefect.resource.id"],
         "threshold": 1,
         "within": SILENCE_S,
@@ -71,7 +78,7 @@ CRASH_RECOVERY: Json = {
     ],
 }
 
-CLAIM_S = 600  # from a worker's claim to the first sign of life, which takes half a minute
+CLAIM_S = 300  # from a worker's claim to the first sign of life, which takes half a minute
 CLAIM_RECOVERY: Json = {
     "name": "heo: a claimed run that never began has crashed",
     "description": f"A flow run that a worker claimed and that did not begin within {CLAIM_S} s died with its worker.",
@@ -81,11 +88,8 @@ CLAIM_RECOVERY: Json = {
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
         "match_related": _tagged(TAG),
-        "after": ["prefect.flow-run.Pending"],
-        "expect": [
-            f"prefect.flow-run.{name}"
-            for name in ("Running", "Scheduled", "AwaitingRetry", "Completed", "Failed", "Cancelled", "Crashed")
-        ],
+        "after": _name_events("Pending"),
+        "expect": _name_events("Pending", "Running", "Scheduled", "AwaitingRetry", *_ENDS),
         "for_each": ["prefect.resource.id"],
         "threshold": 1,
         "within": CLAIM_S,
@@ -106,11 +110,8 @@ CRASH_RESTART: Json = {
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
         "match_related": [_tagged(TAG), _tagged(RESTART_TAG)],
-        "after": ["prefect.flow-run.Crashed"],
-        "expect": [
-            f"prefect.flow-run.{name}"
-            for name in ("AwaitingRetry", "Scheduled", "Pending", "Running", "Completed", "Failed", "Cancelled")
-        ],
+        "after": _name_events("Crashed"),
+        "expect": _name_events("AwaitingRetry", "Scheduled", "Pending", "Running", *_ENDS),
         "for_each": ["prefect.resource.id"],
         "threshold": 1,
         "within": RESTART_DELAY_S,

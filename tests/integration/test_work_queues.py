@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import pytest
 
@@ -62,6 +64,35 @@ def test_runs_of_others_on_the_same_server_are_left_alone(automation):
     assert covers("heo", "gpu") is (automation is not CRASH_RESTART)  # that one is asked for
     assert not covers("auto-restart", "gpu")
     assert not covers()
+
+
+@pytest.mark.parametrize(
+    ("automation", "lives"),
+    [
+        (CLAIM_RECOVERY, [["PENDING", "RUNNING", "CRASHED"], ["SCHEDULED", "PENDING"]]),
+        (CRASH_RECOVERY, [["PENDING", "RUNNING", "CRASHED"], ["SCHEDULED", "PENDING", "RUNNING"]]),
+    ],
+    ids=["claims", "silence"],
+)
+def test_a_second_life_within_the_time_that_the_first_had_is_watched_too(services, automation, lives):
+    within_s = 10
+    quick = deepcopy(automation) | {"name": f"quick {automation['name']}"}
+    tag = quick["trigger"]["match_related"]["prefect.resource.id"] = f"prefect.tag.quick-{automation['name'][5:10]}"
+    quick["trigger"]["within"] = within_s
+    with PrefectApi(services.api_url) as api:
+        api.ensure_automation(quick)
+        time.sleep(2)  # until the server knows of it
+        flow_id = api.request("POST", "/flows/", {"name": "law-of-lives"})["id"]
+        body = {"flow_id": flow_id, "tags": [tag.removeprefix("prefect.tag.")], "state": {"type": "PENDING"}}
+        run_id = api.request("POST", "/flow_runs/", body)["id"]
+        for state in chain(*lives):
+            api.set_state(run_id, state, "as if")
+        deadline = time.monotonic() + 60
+        while (state := api.flow_run(run_id)["state"])["name"] != "Crashed" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        (found,) = api.request("POST", "/automations/filter", {"automations": {"name": {"any_": [quick["name"]]}}})
+        api.request("DELETE", f"/automations/{found['id']}")
+    assert state["name"] == "Crashed"
 
 
 @contextmanager
