@@ -17,12 +17,12 @@ from prefect.logging import get_run_logger
 
 from db import evaluations, models
 from db.engine import session_scope
-from db.schema import ModelVersion
 from db.versions import label
 from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model, needs_dataset
 from flows.names import name_by_labels
 from flows.settings import load_settings
 from flows.tables import show_table
+from flows.tries import AGAIN
 from heo_core.evaluation.assessment import CHECKS, Outcome, describe, judge
 from heo_core.params import AUTO_BENCHMARKS, DFT_OFFEQ, BenchmarkParams, EnergyForcesParams
 from heo_core.records import Metric
@@ -30,6 +30,7 @@ from heo_core.reporting.quantities import get_quantity
 
 type _Pair = tuple[int | None, int]
 """Evaluations of parent, where there is one, and child on one benchmark."""
+
 # Cheapest verdicts first, so that a kill in the middle costs the least.
 ASSESSMENT: tuple[BenchmarkParams, ...] = (
     *AUTO_BENCHMARKS,
@@ -37,7 +38,6 @@ ASSESSMENT: tuple[BenchmarkParams, ...] = (
     EnergyForcesParams(split="validation"),
     EnergyForcesParams(split="train"),
 )
-
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "energy-forces": ("forces_rmse_ev_per_ang", "forces_mae_ev_per_ang", "energy_rmse_ev_per_atom"),
@@ -68,7 +68,7 @@ def assess_model(model_version_id: int) -> None:
         parent, child = pair
         if parent is not None and params != DFT_OFFEQ:  # the limits are for the bundled cells of many prototypes
             compared.setdefault(params.kind, (parent, child))
-    _show(measured, model)
+    show_assessment(measured, model_version_id)
     if model.parent_id is None:
         return
     outcomes = _judge(compared)
@@ -106,10 +106,12 @@ def _evaluate(
     return parent, child
 
 
-def _show(measured: Sequence[_Pair], model: ModelVersion) -> None:
+@task(name="show the assessment", cache_policy=NO_CACHE, **AGAIN)
+def show_assessment(measured: Sequence[_Pair], model_version_id: int) -> None:
     """Put what was measured into Prefect's UI, parent and child side by side."""
     rows: list[dict[str, Any]] = []
     with session_scope(load_settings().resolve_database_url()) as session:
+        model = models.get_model(session, model_version_id)
         of_parent = None if model.parent_id is None else label(models.get_model(session, model.parent_id))
         for parent, child in measured:
             benchmark = evaluations.get_benchmark_of_evaluation(session, child)
