@@ -18,10 +18,10 @@ from prefect.logging import get_run_logger
 from db import evaluations, models
 from db.engine import session_scope
 from db.versions import label
+from flows.artifact_tables import show_table
 from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model, needs_dataset
-from flows.names import name_by_labels
 from flows.settings import load_settings
-from flows.tables import show_table
+from flows.task_names import name_by_labels
 from flows.tries import AGAIN
 from heo_core.evaluation.assessment import CHECKS, Outcome, describe, judge
 from heo_core.params import AUTO_BENCHMARKS, DFT_OFFEQ, BenchmarkParams, EnergyForcesParams

@@ -22,12 +22,12 @@ from db.schema import Benchmark
 from db.versions import find_version, label, list_references
 from flows.environments import hand_over
 from flows.events import emit_benchmark_auto
-from flows.names import name_by_labels
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.runners import find_workers
 from flows.settings import Settings, load_settings
 from flows.shards import RELAXING, evaluate_cases, evaluate_shard, get_dtype
+from flows.task_names import name_by_labels
 from flows.tries import AGAIN
 from heo_core.curation.labelled import read_labelled
 from heo_core.errors import InputError, ModelError

@@ -8,11 +8,11 @@ from prefect.cache_policies import NO_CACHE
 from db import datasets, evaluations, models
 from db.engine import session_scope
 from flows.admission import admit, limit
+from flows.artifact_tables import show_table
 from flows.benchmarks import compare_evaluations, define_benchmark, evaluate_model, find_benchmark, needs_dataset
 from flows.registry import register_model
 from flows.runners import use_runner
 from flows.settings import load_settings
-from flows.tables import show_table
 from flows.tries import AGAIN
 from heo_core.errors import InputError
 from heo_core.params import EvaluationParams

@@ -17,13 +17,13 @@ from db.engine import exclusive, session_scope
 from db.schema import Dataset, ModelVersion
 from db.versions import label
 from flows.admission import MAX_STARTS, admit, limit
+from flows.artifact_tables import put_into_words, show_table
 from flows.assess import assess_model
 from flows.events import emit_model_registered
 from flows.progress import ProgressReporter
 from flows.provenance import describe_code, describe_device, list_package_versions
 from flows.registry import load_model_file, register_foundation_model
 from flows.settings import Settings, load_settings
-from flows.tables import put_into_words, show_table
 from flows.tries import AGAIN
 from heo_core.errors import DivergedError, TrainerKilledError, first_line
 from heo_core.finetuning.preparation import prepare_training

@@ -16,9 +16,9 @@ from prefect.cache_policies import NO_CACHE
 
 from db import evaluations
 from db.engine import session_scope
-from flows.names import name_by_labels
 from flows.registry import load_model_file
 from flows.settings import Settings, load_settings
+from flows.task_names import name_by_labels
 from flows.tries import AGAIN
 from heo_core.evaluation import energy_forces, reference_errors
 from heo_core.evaluation.relax import relax_structures

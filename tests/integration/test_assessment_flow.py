@@ -128,8 +128,8 @@ def test_a_child_of_seven_tenths_the_force_is_marked_softer_and_a_second_assessm
     make_child: Callable[[str, Change], int], database_url: str, home: Path, prefect_api_url: str
 ) -> None:
     from flows.evaluate import evaluate
-    from flows.names import name_by_labels
     from flows.report import report
+    from flows.task_names import name_by_labels
 
     child_id = make_child("scaled", soften)
     assess(child_id)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
+
+import flows
 
 
 @pytest.mark.parametrize(
@@ -24,3 +28,8 @@ def test_importing_a_module_leaves_heavy_packages_out(module: str, absent: list[
     code = f"import {module}, sys, json; print(json.dumps([m for m in {absent!r} if m in sys.modules]))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(found.stdout) == []
+
+
+def test_no_flow_hides_a_package_for_prefect_puts_the_folder_of_a_run_first() -> None:
+    ours = {path.stem for path in Path(str(flows.__file__)).parent.glob("*.py")} - {"__init__"}
+    assert ours & {*packages_distributions(), *sys.stdlib_module_names} == set()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.names import name_by_labels
+from flows.task_names import name_by_labels
 
 
 def test_without_a_database_a_task_is_called_by_ids_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

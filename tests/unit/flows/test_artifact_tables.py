@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from flows.artifact_tables import put_into_words, tidy
 from flows.assess import make_row
-from flows.tables import put_into_words, tidy
 from heo_core.records import Metric
 
 
