@@ -90,8 +90,10 @@ def test_two_families_run_through_every_kind_and_what_cannot_be_compared_is_said
     assert any(c.startswith("chgnet-0.3.0@1 on plain@1: energies stand on another scale than the") for c in cautions)
     assert not any("heo-mini@1" in caution and "scale" in caution for caution in cautions)
     flagged = query(database_url, "select distinct name, caution from comparison where caution is not null order by 1")
-    assert [name for name, _ in flagged] == ["energy_mae_ev_per_atom", "energy_rmse_ev_per_atom"]
+    judged = "reference_energy_mean_ev_per_atom"
+    assert [name for name, _ in flagged] == ["energy_mae_ev_per_atom", "energy_rmse_ev_per_atom", judged]
     assert "(pbe-uncorrected) and chgnet-0.3.0@1 (mp2020-corrected) stand on two scales" in flagged[0][1]
+    assert "heo-mini@1 is the common reference itself" in flagged[2][1]
 
     # Elements, one source and one number of elements, on both benchmarks of these cells, from both models.
     groups = query(database_url, "select grouping, count(distinct group_name), count(*) from group_metric group by 1")
