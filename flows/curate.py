@@ -145,7 +145,6 @@ def draw_map(dataset_id: int, method: Literal["pca", "umap", "none"]) -> None:
 def show_dataset(dataset_id: int) -> None:
     """Put splits, leaks and rejections into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:
-        dataset = label(datasets.get_dataset_by_id(session, dataset_id))
         summary = datasets.summarise(session, dataset_id)
     for name, description in (
         ("splits", "structures, formulas and chemical systems of each split"),
@@ -156,7 +155,7 @@ def show_dataset(dataset_id: int) -> None:
             {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()}
             for row in summary[name]
         ]
-        create_table_artifact(rows, key=f"dataset-{name}", description=f"{dataset}: {description}")
+        create_table_artifact(rows, key=f"dataset-{name}", description=f"{summary['dataset']}: {description}")
 
 
 @flow(name="curate", flow_run_name="curate {params.name}", timeout_seconds=limit(days=2), description=__doc__)
