@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
+import prefect.types._datetime
 import pytest
+from prefect.client.orchestration import PrefectClient
+from prefect.plugins import load_prefect_collections
+from prefect.workers.process import ProcessWorker
 
 from deploy.services import flow_runs
 from deploy.services.bootstrap import CLAIM_RECOVERY, CRASH_RECOVERY, CRASH_RESTART, SWEEP_QUEUE, prepare_server
@@ -46,6 +52,27 @@ def test_a_second_sweep_waits_for_the_first_and_leaves_the_place_to_others(servi
         assert list_startable(api, "law-") == {"law-curation", "law-second"}
         for run_id in runs.values():
             api.set_state(run_id, "CANCELLED", "of a test")
+
+
+def test_a_worker_whose_clock_is_an_hour_behind_finds_what_is_due(services, monkeypatch):
+    load_prefect_collections()
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    monkeypatch.setattr(prefect.types._datetime, "now", lambda *_: an_hour_ago)
+    worker = ProcessWorker(work_pool_name="cpu")
+
+    async def list_due():
+        async with PrefectClient(services.api_url) as worker._client:
+            return {entry.flow_run.name for entry in await worker._get_scheduled_flow_runs()}
+
+    with PrefectApi(services.api_url) as api:
+        prepare_server(api)
+        flow_id = api.request("POST", "/flows/", {"name": "law-of-clocks"})["id"]
+        deployment_id = add_deployment(api, flow_id, "law-clock", "default")
+        run = api.request("POST", f"/deployments/{deployment_id}/create_flow_run", {"name": "law-due"})
+        # In a thread of its own: a browser test before this one leaves a loop running in the main one.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            assert "law-due" in pool.submit(lambda: asyncio.run(list_due())).result()
+        api.set_state(run["id"], "CANCELLED", "of a test")
 
 
 @pytest.mark.parametrize("automation", [CRASH_RECOVERY, CLAIM_RECOVERY, CRASH_RESTART], ids=lambda one: one["name"])
