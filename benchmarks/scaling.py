@@ -331,6 +331,7 @@ def simulate(settings: Settings, meter: Meter, n: int, per_shard: int | None) ->
     import flows.benchmarks
     from db.check import check_rows
     from db.engine import session_scope
+    from flows.runners import split_guided
 
     url = settings.resolve_database_url()
     found: dict[str, Any] = {"structures": n}
@@ -357,7 +358,7 @@ def simulate(settings: Settings, meter: Meter, n: int, per_shard: int | None) ->
     found["stored"] = dict(zip(names, row, strict=True))
     with session_scope(url) as session:
         found["violations"] = sum(check.n_violations for check in check_rows(session))
-    found["shards"] = -(-n // (per_shard or min(256, -(-n // 16))))
+    found["shards"] = -(-n // per_shard) if per_shard else len(split_guided(range(n), 2))
     return found
 
 

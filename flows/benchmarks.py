@@ -378,7 +378,7 @@ def _evaluate_remaining(evaluation_id: int, benchmark: Benchmark, potential: Pot
     shards = workers.split(remaining)
     for shard, _ in workers.run(evaluate_shard, [{"evaluation_id": evaluation_id, "indices": s} for s in shards]):
         done += len(shard["indices"])
-        progress.update(done, f"in shards of {len(shards[0])}")
+        progress.update(done, f"in {len(shards)} shards")
 
 
 def _summarise_predictions(

@@ -25,8 +25,6 @@ from heo_core.params import ScaleParams
 if TYPE_CHECKING:
     from prefect_dask import DaskTaskRunner
 
-# Small enough that the last shards end together, large enough that starting one costs nothing beside computing it.
-_SHARDS_PER_WORKER = 8
 _MAX_STRUCTURES_PER_SHARD = 256
 
 # Of Dask's page about itself, whose own port another flow may have taken.
@@ -42,12 +40,10 @@ class Workers:
 
     def split(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
         """Cut what is to be done into shards, in the order given."""
-        size = self.scale.structures_per_shard
-        if size is None:
-            n_workers = self.scale.n_workers or max(1, len(self._runner.client.scheduler_info()["workers"]))
-            share = -(-len(indices) // (_SHARDS_PER_WORKER * n_workers))
-            size = max(1, min(share, _MAX_STRUCTURES_PER_SHARD))
-        return [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]
+        if (size := self.scale.structures_per_shard) is not None:
+            return [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]
+        n_workers = self.scale.n_workers or max(1, len(self._runner.client.scheduler_info()["workers"]))
+        return split_guided(indices, n_workers)
 
     def run[R](self, task: Task[..., R], calls: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], R]]:
         """Run a task once for each call; yield each call with its result, and raise the first failure after all.
@@ -74,6 +70,20 @@ class Workers:
         if failures:
             failures[0].add_note(f"{len(failures)} of {len(calls)} shards failed; the rows of the others are stored")
             raise failures[0]
+
+
+def split_guided(indices: Sequence[int], n_workers: int) -> list[tuple[int, ...]]:
+    """Cut work into shards that grow smaller: each is half of a worker's share of what is left, 256 at most.
+
+    Few shards cost little beside what is computed, and small ones at the end let all workers end together, whatever the
+    structures take: guided self-scheduling, 10.1109/TC.1987.5009495.
+    """
+    shards, start = [], 0
+    while left := len(indices) - start:
+        size = min(-(-left // (2 * n_workers)), _MAX_STRUCTURES_PER_SHARD)
+        shards.append(tuple(indices[start : start + size]))
+        start += size
+    return shards
 
 
 _workers: ContextVar[Workers | None] = ContextVar("workers", default=None)

@@ -1059,7 +1059,8 @@ class ScaleParams(Params):
         None,
         ge=1,
         le=10_000,
-        description="structures that a process is given at a time; empty: an eighth of its share, at most 256",
+        description="structures that a process is given at a time; empty: half of its share "
+        "of what is left, at most 256",
     )
 
     @model_validator(mode="after")

@@ -1,12 +1,17 @@
-"""Rows are stored beside the computing: all of them, in order, and an error is not lost."""
+"""Shards share the work; rows are stored beside the computing: all of them, in order, and an error is not lost."""
 
 from __future__ import annotations
 
+import math
+from itertools import chain
 from threading import Event
 from time import sleep
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from flows.runners import split_guided
 from flows.shards import storing_beside
 
 
@@ -64,3 +69,13 @@ def test_an_error_of_storing_ends_the_computing(n_more: int) -> None:
     with pytest.raises(ConnectionError, match="no database"):
         compute()
     assert put_after_it <= n_more / 2
+
+
+@given(n=st.integers(1, 3000), n_workers=st.integers(1, 40))
+def test_guided_shards_hold_all_in_order_and_grow_smaller(n: int, n_workers: int) -> None:
+    shards = split_guided(range(n), n_workers)
+    assert list(chain.from_iterable(shards)) == list(range(n))
+    sizes = [len(shard) for shard in shards]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == min(256, math.ceil(n / (2 * n_workers)))
+    assert sizes[-1] == 1
