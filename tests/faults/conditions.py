@@ -10,15 +10,21 @@ import os
 import resource
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kills import find_worker, get_worker, start_worker
-from workload import Workload
+from workload import LOOK_S, Workload
+
+from deploy.services.postgres import Cluster
 
 SMALL_BYTES = 512 * 1024  # less than a model or a checkpoint
+SPARE_BYTES = 64 * 1024**2  # what Postgres has beside its files before its disk is filled
+FULL_S = 60.0
 LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
@@ -32,7 +38,7 @@ class Condition:
 
     def cannot_be_put_on(self) -> str | None:
         """Say what this machine lacks for it; None where it lacks nothing."""
-        if self.put_on is small_disk and os.geteuid() != 0:
+        if self.put_on in (small_disk, full_database_disk) and os.geteuid() != 0:
             return "only root mounts a file system"
         if self.name.startswith("clock") and not LIBFAKETIME.exists():
             return f"there is no {LIBFAKETIME}: install Debian's libfaketime"
@@ -50,6 +56,51 @@ def small_disk(workload: Workload, _: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # its process may not be gone yet
+
+
+@contextmanager
+def full_database_disk(workload: Workload, stage: str) -> Iterator[None]:
+    """Let the file system under Postgres be full for a minute while a run goes on; only root can.
+
+    Once there is space, `heo up` starts what has ended over it, as somebody does who has made the space.
+    """
+    data = Cluster(workload.settings).data
+    workload.down()
+    aside = data.rename(data.with_name("data-aside"))
+    data.mkdir()
+    n_bytes = SPARE_BYTES + sum(path.lstat().st_size for path in aside.rglob("*"))
+    owner = aside.stat()
+    options = ["-t", "tmpfs", "-o", f"size={n_bytes},uid={owner.st_uid},gid={owner.st_gid},mode=700", "tmpfs"]
+    subprocess.run(["mount", *options, str(data)], check=True)
+    subprocess.run(["cp", "-a", f"{aside}/.", str(data)], check=True)
+    workload.up()
+    filler = threading.Thread(target=_fill_for_a_while, args=(workload, stage, data / "ballast"))
+    filler.start()
+    try:
+        yield
+    finally:
+        filler.join()
+        workload.down()
+        shutil.rmtree(aside)
+        subprocess.run(["cp", "-a", str(data), str(aside)], check=True)
+        subprocess.run(["umount", str(data)], check=True)
+        data.rmdir()
+        aside.rename(data)
+        workload.up()
+
+
+def _fill_for_a_while(workload: Workload, stage: str, ballast: Path) -> None:
+    """Wait until a run is under way, take all space of a file system, and give it back."""
+    with workload.api as api:
+        while not any(run["state_type"] == "RUNNING" for run in api.runs_in_flight()):
+            time.sleep(LOOK_S)
+    time.sleep(0.3 * workload.seconds[stage])
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    time.sleep(FULL_S)
+    ballast.unlink()
+    workload.up()
 
 
 @contextmanager
@@ -108,6 +159,7 @@ def _restart(workload: Workload, stage: str, variables: dict[str, str]) -> None:
 CONDITIONS = (
     Condition("disk full: tmpfs", "finetune", small_disk),
     Condition("disk full: RLIMIT_FSIZE", "finetune", small_files),
+    Condition("disk full under Postgres", "evaluate", full_database_disk),
     Condition("artifact store gone", "evaluate", no_store),
     Condition("clock of the worker an hour ahead", "evaluate", clock_off("+1h")),
     Condition("clock of the worker an hour behind", "curate", clock_off("-1h")),
