@@ -32,8 +32,9 @@ _LEAST_CORRELATION_FOLDED = 3
 def use_cpu_layers(module: Any) -> None:
     """Put these layers into a MACE model, in place of its own ones."""
     for interaction in module.interactions:
-        if isinstance(interaction.conv_tp, TensorProduct) and _is_fusible(interaction.conv_tp):
-            interaction.conv_tp = FusedConvolution(interaction.conv_tp)
+        convolution = interaction.conv_tp
+        if isinstance(convolution, TensorProduct) and _is_fusible(convolution):
+            interaction.conv_tp = FusedConvolution(convolution)
             interaction.conv_fusion = True  # MACE's own word for a layer that takes the edges and gives the messages
     for product in module.products:
         contraction = product.symmetric_contractions
