@@ -34,7 +34,7 @@ from heo_core.curation import curate, open_source
 from heo_core.evaluation.metrics import mae, rmse
 from heo_core.evaluation.relax import relax_structures
 from heo_core.models import Potential, load_model, resolve_model
-from heo_core.models.mace import quiet
+from heo_core.models.mace import load_module, make_ase_calculator, quiet
 from heo_core.params import CurationParams, GenerationParams, RelaxParams
 from heo_core.records import Array, ModelFile, Prediction, Relaxation, Structure
 from heo_core.structures.generation import generate
@@ -123,6 +123,12 @@ def read_rows(folder: str | None) -> list[Structure]:
     return [rows[i] for i in np.random.default_rng(SEED).permutation(len(rows))]
 
 
+def make_origin_calculator(model: ModelFile, device: str) -> Any:
+    """MACE's own calculator in float64, with MACE's own layers."""
+    module = load_module(model, device).double()
+    return make_ase_calculator(module, device=device, dtype="float64", where=model.reference)
+
+
 def predict_as_origin(calculator: Any, structures: Sequence[Structure]) -> list[Prediction]:
     """One structure after the other through ASE."""
     predictions = []
@@ -170,7 +176,7 @@ def measure_predictions(
 ) -> dict[str, Any]:
     """Energies and forces of labelled rows: ours in float32 and float64 against the origin's loop, `turn` rows each."""
     single, double = load_both(model, device)
-    calculator = double.as_ase_calculator()
+    calculator = make_origin_calculator(model, device)
     rows = [row for row in rows if double.find_obstacle(row) is None]
     clock = Clock(device)
     found: dict[str, list[Prediction]] = {"float32": [], "float64": [], "origin": []}
@@ -220,7 +226,7 @@ def compute_errors(rows: Sequence[Structure], predictions: Sequence[Prediction])
 def measure_relaxations(model: ModelFile, cells: Sequence[Structure], turn: int, device: str) -> dict[str, Any]:
     """Relax random cells: ours in each precision against the origin's loop, in turns of `turn` cells."""
     single, double = load_both(model, device)
-    calculator = double.as_ase_calculator()
+    calculator = make_origin_calculator(model, device)
     for potential in (single, double, double.in_single_precision()):
         potential.predict(cells[:1])
     predict_as_origin(calculator, cells[:1])
@@ -257,8 +263,8 @@ def measure_force_calls(
     model: ModelFile, cells: Sequence[Structure], n_calls: int, turn: int, device: str
 ) -> dict[str, Any]:
     """Seconds of a force call within a relaxation that is cut short."""
-    single, double = load_both(model, device)
-    calculator = double.as_ase_calculator()
+    single = load_model(model, device=device, dtype="float32")
+    calculator = make_origin_calculator(model, device)
     clock = Clock(device)
     params = RelaxParams(dtype="float32", fmax=1e-9, max_force_calls=n_calls)
     calls = {"origin": 0, "float32": 0}

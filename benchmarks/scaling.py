@@ -377,7 +377,7 @@ def main() -> None:
     """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="workers, shards, simulation; all without any")
-    parser.add_argument("--cells", type=int, default=48, help="cells of 64 atoms that are relaxed")
+    parser.add_argument("--cells", type=int, default=384, help="cells of 64 atoms that are relaxed")
     parser.add_argument("--rounds", type=int, default=3, help="turns of one and two workers")
     parser.add_argument("--shards", type=int, default=400, help="empty shards")
     parser.add_argument("--structures", type=int, default=100_000, help="structures of the simulation")

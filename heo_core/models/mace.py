@@ -48,14 +48,16 @@ with quiet(), contextlib.redirect_stdout(io.StringIO()):
     from mace.tools.utils import get_cache_dir
     from torch_sim.models.mace import MaceModel
 
+    from heo_core.models.mace_cpu import use_cpu_layers
+
 if TYPE_CHECKING:
     from ase import Atoms
 
-# Measured on one core (docs/performance.md): heo-mini, 0.7 million parameters, costs a third less an atom in batches of
-# 128 atoms than cell by cell, and gains nothing beyond; a model of 4.7 million is fastest cell by cell: what belongs to
-# a batch no longer fits into the caches.
-_ATOMS_PER_BATCH = {"cpu": 128, "cuda": 8192}
-_MOST_PARAMETERS_BATCHED_ON_CPU = 1_000_000
+# Measured on one core (docs/performance.md): side by side, atoms cost less up to these numbers, and not beyond, where
+# what belongs to a batch no longer fits into the caches. heo-mini has 0.2 million parameters, MACE-MP-0 medium 4.7.
+_ATOMS_PER_BATCH = {"cpu": 256, "cuda": 8192}
+_ATOMS_PER_BATCH_OF_LARGE_MODEL_ON_CPU = 64
+_FEWEST_PARAMETERS_OF_LARGE_MODEL = 1_000_000
 
 # Larger is no model file but a mistake: MACE's largest has a few hundred megabytes.
 _LARGEST_FILE_BYTES = 4 * 1024**3
@@ -82,6 +84,8 @@ class MacePotential(Potential):
         super().__init__(model, device=device, dtype=dtype)
         self._module = load_module(model, device).to(getattr(torch, dtype))
         on_cpu = device == "cpu"
+        if on_cpu:
+            use_cpu_layers(self._module)
         self._torch_sim_model = MaceModel(
             self._module,
             device=torch.device(device),
@@ -101,13 +105,7 @@ class MacePotential(Potential):
 
     def as_ase_calculator(self) -> MACECalculator:
         """Return MACE's own calculator; several of different precision may live side by side."""
-        with _default_dtype(self.dtype):
-            return _Calculator(
-                models=[self._module],
-                device=self.device,
-                default_dtype=self.dtype,
-                head=_choose_head(self._module, self.reference),
-            )
+        return make_ase_calculator(self._module, device=self.device, dtype=self.dtype, where=self.reference)
 
     def as_torch_sim_model(self) -> MaceModel:
         """Return torch-sim's model of this potential."""
@@ -116,8 +114,8 @@ class MacePotential(Potential):
     def default_atoms_per_batch(self) -> int:
         """Atoms computed side by side when the caller does not say."""
         n_parameters = sum(parameter.numel() for parameter in self._module.parameters())
-        if self.device == "cpu" and n_parameters > _MOST_PARAMETERS_BATCHED_ON_CPU:
-            return 1
+        if self.device == "cpu" and n_parameters > _FEWEST_PARAMETERS_OF_LARGE_MODEL:
+            return _ATOMS_PER_BATCH_OF_LARGE_MODEL_ON_CPU
         return _ATOMS_PER_BATCH[self.device]
 
     def _predict_batch(self, structures: Sequence[Structure]) -> list[Prediction]:
@@ -130,6 +128,12 @@ class _Calculator(MACECalculator):  # type: ignore[misc]
     def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = None) -> None:
         with _default_dtype(self.default_dtype):
             super().calculate(atoms, properties, system_changes)
+
+
+def make_ase_calculator(module: Any, *, device: str, dtype: str, where: str) -> MACECalculator:
+    """Return MACE's own calculator of a module; where: what an error names it."""
+    with _default_dtype(dtype):
+        return _Calculator(models=[module], device=device, default_dtype=dtype, head=_choose_head(module, where))
 
 
 @contextlib.contextmanager

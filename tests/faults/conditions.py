@@ -10,13 +10,14 @@ import os
 import resource
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from kills import find_worker, get_worker, start_worker
 from workload import LOOK_S, Workload
 
@@ -74,30 +75,31 @@ def full_database_disk(workload: Workload, stage: str) -> Iterator[None]:
     subprocess.run(["mount", *options, str(data)], check=True)
     subprocess.run(["cp", "-a", f"{aside}/.", str(data)], check=True)
     workload.up()
-    filler = threading.Thread(target=_fill_for_a_while, args=(workload, stage, data / "ballast"))
-    filler.start()
-    try:
+    with ThreadPoolExecutor(1) as pool:
+        filled = pool.submit(_fill_for_a_while, workload, data / "ballast")
         yield
-    finally:
-        filler.join()
-        workload.down()
-        shutil.rmtree(aside)
-        subprocess.run(["cp", "-a", str(data), str(aside)], check=True)
-        subprocess.run(["umount", str(data)], check=True)
-        data.rmdir()
-        aside.rename(data)
-        workload.up()
+        filled.result()
+    workload.down()
+    shutil.rmtree(aside)
+    subprocess.run(["cp", "-a", str(data), str(aside)], check=True)
+    subprocess.run(["umount", str(data)], check=True)
+    data.rmdir()
+    aside.rename(data)
+    workload.up()
 
 
-def _fill_for_a_while(workload: Workload, stage: str, ballast: Path) -> None:
-    """Wait until a run is under way, take all space of a file system, and give it back."""
+def _fill_for_a_while(workload: Workload, ballast: Path) -> None:
+    """Wait until a run is under way, take all space of a file system until Postgres ends over it, and give it back."""
     with workload.api as api:
         while not any(run["state_type"] == "RUNNING" for run in api.runs_in_flight()):
             time.sleep(LOOK_S)
-    time.sleep(0.3 * workload.seconds[stage])
+    superuser = workload.superuser()
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
+    with superuser, suppress(psycopg.Error):
+        while True:  # its log of changes grows, as under much writing, until a file more is wanted
+            superuser.execute("select pg_logical_emit_message(false, 'ballast', repeat('x', 1000000))")
     time.sleep(FULL_S)
     ballast.unlink()
     workload.up()

@@ -242,7 +242,7 @@ class Workload:
         """Make a database anew as a copy of another."""
         for name in (source, target):
             get_engine(self.url(name)).dispose()
-        with self._superuser() as connection:
+        with self.superuser() as connection:
             ended = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s"
             connection.execute(ended, [source])
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(target)))
@@ -252,12 +252,13 @@ class Workload:
     def _empty_database(self) -> None:
         from db import migrations
 
-        with self._superuser() as connection:
+        with self.superuser() as connection:
             connection.execute("drop database if exists heo with (force)")
             connection.execute("create database heo owner heo")
         migrations.upgrade(self.url("heo"))
 
-    def _superuser(self) -> psycopg.Connection[Any]:
+    def superuser(self) -> psycopg.Connection[Any]:
+        """Connect to Postgres as the one who may do everything; each statement counts at once."""
         password = postgres.Cluster(self.settings).passwords()[postgres.SUPERUSER]
         port = load_state(resolved_home(self.settings)).postgres.port
         url = f"postgresql://{postgres.SUPERUSER}:{password}@127.0.0.1:{port}/postgres"

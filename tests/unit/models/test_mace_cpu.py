@@ -1,0 +1,131 @@
+"""Laws of MACE on a CPU: it computes what MACE's own layers compute."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from random_mace import OPTIONS, find_blocks, make_mace
+
+from heo_core.models import mace as mace_family
+from heo_core.models import mace_cpu, resolve_model
+from heo_core.models.mace import load_module, make_ase_calculator
+from heo_core.models.mace_cpu import FoldedContraction, FusedConvolution, use_cpu_layers
+
+ALLOWED = {"float32": 2e-5, "float64": 1e-12}
+MORE_OPTIONS = OPTIONS | {
+    "no residuals": lambda: find_blocks("Density", "Density"),
+    "products of two features": lambda: {"correlation": 2},
+}
+del MORE_OPTIONS["chebyshev basis"]  # with random weights its forces are 1e48 eV/Å
+
+
+def make_atoms(n=1, scale=1.0):
+    """Rock salt of 16 atoms and three elements, sheared and rattled, n times."""
+    atoms = bulk("MgO", "rocksalt", 4.2 * scale, cubic=True) * (2, 1, 1)
+    atoms.symbols[0] = "Ni"
+    atoms.set_cell(atoms.cell[:] @ (np.eye(3) + 0.01 * np.arange(9).reshape(3, 3)), scale_atoms=True)
+    atoms *= (n, 1, 1)
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+def compute(module, dtype, atoms):
+    calculator = make_ase_calculator(module, device="cpu", dtype=dtype, where="x")
+    calculator.calculate(atoms, ["energy", "forces", "stress"])
+    return [np.array(calculator.results[name]) for name in ("energy", "forces", "stress")]
+
+
+def assert_same(one, other, allowed):
+    for mine, theirs in zip(one, other, strict=True):
+        assert np.isfinite(theirs).all()
+        assert np.ptp(theirs) > 1e-4 or theirs.ndim == 0
+        np.testing.assert_allclose(mine, theirs, rtol=allowed, atol=allowed)
+
+
+@pytest.mark.parametrize("options", MORE_OPTIONS)
+@pytest.mark.parametrize("dtype", ALLOWED)
+def test_all_kinds_of_mace_predict_what_they_did(options, dtype):
+    with mace_family._default_dtype(dtype):
+        theirs = make_mace(**MORE_OPTIONS[options]())
+    ours = copy.deepcopy(theirs)
+    use_cpu_layers(ours)
+    assert all(isinstance(interaction.conv_tp, FusedConvolution) for interaction in ours.interactions)
+    is_folded = [isinstance(product.symmetric_contractions, FoldedContraction) for product in ours.products]
+    assert is_folded == [options != "products of two features"] * 2
+    for atoms in (make_atoms(), make_atoms(2, scale=0.9)):
+        assert_same(compute(ours, dtype, atoms), compute(theirs, dtype, atoms), ALLOWED[dtype])
+
+
+def test_heo_mini_whose_constants_are_in_single_precision_predicts_what_it_did():
+    model = resolve_model("heo-mini")
+    theirs, ours = load_module(model, "cpu").double(), load_module(model, "cpu").double()
+    use_cpu_layers(ours)
+    atoms = make_atoms()
+    assert_same(compute(ours, "float64", atoms), compute(theirs, "float64", atoms), 1e-12)
+
+
+def test_the_edges_may_be_shared_by_threads(monkeypatch):
+    with mace_family._default_dtype("float64"):
+        module = make_mace()
+    use_cpu_layers(module)
+    atoms = make_atoms()
+    alone = compute(module, "float64", atoms)
+    monkeypatch.setattr(mace_cpu, "_FEWEST_EDGES_PER_THREAD", 10)
+    pieces = []
+    monkeypatch.setattr(mace_cpu.torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(mace_cpu, "_threads", lambda: _Threads(pieces))
+    assert_same(compute(module, "float64", atoms), alone, 1e-12)
+    assert len(pieces) == 12  # forwards and backwards, of two layers
+
+
+class _Threads(mace_cpu.ThreadPoolExecutor):
+    def __init__(self, pieces):
+        super().__init__(3)
+        self.pieces = pieces
+
+    def map(self, function, slices):
+        self.pieces += slices
+        return super().map(function, slices)
+
+
+def test_elements_that_find_no_room_are_folded_again(monkeypatch):
+    with mace_family._default_dtype("float64"):
+        theirs = make_mace()
+    ours = copy.deepcopy(theirs)
+    use_cpu_layers(ours)
+    monkeypatch.setattr(mace_cpu, "_FOLDED_BYTES", 0)
+    for _ in range(2):
+        assert_same(compute(ours, "float64", make_atoms()), compute(theirs, "float64", make_atoms()), 1e-12)
+        assert [len(product.symmetric_contractions._folded) for product in ours.products] == [1, 1]
+
+
+def test_a_position_that_is_no_number_gives_no_numbers():
+    with mace_family._default_dtype("float64"):
+        module = make_mace()
+    use_cpu_layers(module)
+    conv = module.interactions[1].conv_tp
+    n_in, n_sh = sum(conv._in_dims) * conv.n_channels, sum(conv._sh_dims)
+    harmonics = torch.ones(2, n_sh, dtype=torch.float64)
+    harmonics[0, 0] = float("nan")
+    messages = conv(
+        torch.ones(2, n_in, dtype=torch.float64),
+        harmonics,
+        torch.ones(2, len(conv._paths) * conv.n_channels, dtype=torch.float64),
+        torch.tensor([[0, 1], [1, 0]]),
+    )
+    assert messages[1].isnan().any()
+    assert not messages[0].isnan().any()
+
+
+def test_layers_of_another_kind_stay_as_they_are():
+    with mace_family._default_dtype("float64"):
+        module = make_mace()
+    contraction, convolution = module.products[0].symmetric_contractions, module.interactions[0].conv_tp
+    convolution.internal_weights = True
+    contraction.contractions[0].correlation = 1
+    use_cpu_layers(module)
+    assert module.interactions[0].conv_tp is convolution
+    assert not hasattr(module.interactions[0], "conv_fusion")
+    assert module.products[0].symmetric_contractions is contraction
