@@ -34,6 +34,7 @@ from heo_core.curation import curate, open_source
 from heo_core.evaluation.metrics import mae, rmse
 from heo_core.evaluation.relax import relax_structures
 from heo_core.models import Potential, load_model, resolve_model
+from heo_core.models import mace as mace_family
 from heo_core.models.mace import load_module, make_ase_calculator, quiet
 from heo_core.params import CurationParams, GenerationParams, RelaxParams
 from heo_core.records import Array, ModelFile, Prediction, Relaxation, Structure
@@ -43,6 +44,7 @@ FMAX = 0.05
 MAX_STEPS = 200
 SEED = 5
 MEV = 1e3
+LAYER_SIZES = {"heo-mini": (1, 64, 128, 256, 512, 1024), "medium": (1, 64, 128)}
 
 
 class Clock:
@@ -285,6 +287,29 @@ def measure_force_calls(
     }
 
 
+def measure_layers(model: ModelFile, structures: Sequence[Structure], sizes: Sequence[int]) -> dict[str, Any]:
+    """CPU ms an atom of energies and forces by atoms side by side, with MACE's own layers and with heo's: best of 3."""
+    use_cpu_layers, found = mace_family.use_cpu_layers, dict[str, Any]()
+    potentials = {}
+    for layers, put_in in (("mace's", lambda _: None), ("heo's", use_cpu_layers)):
+        mace_family.use_cpu_layers = put_in
+        potentials |= {(layers, p.dtype): p for p in load_both(model, "cpu")}
+    mace_family.use_cpu_layers = use_cpu_layers
+    structures = [one for one in structures if potentials["heo's", "float64"].find_obstacle(one) is None]
+    n_atoms = sum(structure.n_atoms for structure in structures)
+    for (layers, dtype), potential in potentials.items():
+        potential.predict(structures[:1])
+        for size in sizes:
+            seconds = []
+            for _ in range(3):
+                clock = Clock("cpu")
+                with clock.measure("predict"):
+                    potential.predict(structures, size)
+                seconds.append(clock.cpu_s["predict"])
+            found[f"{dtype}, {layers} layers, {size} atoms"] = MEV * min(seconds) / n_atoms
+    return found
+
+
 def main() -> None:
     """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -296,6 +321,7 @@ def main() -> None:
         "--medium-cells", type=int, default=2, help="random cells for the model of random weights; 0: none"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--layers", action="store_true", help="only: MACE's own layers against heo's, by batch size")
     args = parser.parse_args()
     device = args.device
 
@@ -307,6 +333,13 @@ def main() -> None:
         read_rows(args.folder),
         make_cells(max(args.cells, args.medium_cells)),
     )
+    if args.layers:
+        with tempfile.TemporaryDirectory() as folder:
+            medium = make_medium_model(Path(folder) / "medium.model")
+            for name, model, given in (("heo-mini", mini, rows[: args.rows]), ("medium", medium, rows[:6])):
+                for what, value in measure_layers(model, given, LAYER_SIZES[name]).items():
+                    print(f"  {name}, {what:<40} {value:8.3f} ms an atom", flush=True)
+        return
     ratios: dict[str, dict[str, Any]] = {}
     figures: dict[str, Any] = {
         "threads": torch.get_num_threads(),
