@@ -6,10 +6,11 @@ gradients.
 
 from __future__ import annotations
 
+import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, wraps
 from itertools import pairwise
 from typing import Any
 
@@ -192,14 +193,29 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _compile(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile a loop when it is first called, once for float32 and once for float64; kept on disk where possible."""
+    """Compile a loop when it is first called, once for float32 and once for float64; kept on disk where possible.
+
+    What is on disk may fail before the loop begins: a full disk, a file that was cut off, or the one of the other
+    precision, which numba leaves where two processes write their first at once. Then it is compiled without the disk.
+    """
     # Sums may be added up in another order, as for vectors; numbers that are not finite stay what they are.
     options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
+    in_memory: Callable[..., None] = numba.njit(**options)(function)
     try:
-        compiled: Callable[..., None] = numba.njit(cache=True, **options)(function)
+        chosen: Callable[..., None] = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder can be written to
-        compiled = numba.njit(**options)(function)
-    return compiled
+        return in_memory
+
+    @wraps(function)
+    def loop(*args: Any) -> None:
+        nonlocal chosen
+        try:
+            chosen(*args)
+        except (OSError, EOFError, pickle.UnpicklingError, TypeError):
+            chosen = in_memory
+            chosen(*args)
+
+    return loop
 
 
 @_compile

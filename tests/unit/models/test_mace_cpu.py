@@ -1,7 +1,9 @@
 """Laws of MACE on a CPU: it computes what MACE's own layers compute."""
 
 import copy
+import shutil
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -129,3 +131,35 @@ def test_layers_of_another_kind_stay_as_they_are():
     assert module.interactions[0].conv_tp is convolution
     assert not hasattr(module.interactions[0], "conv_fusion")
     assert module.products[0].symmetric_contractions is contraction
+
+
+def test_a_loop_computes_whatever_became_of_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    loop = mace_cpu._compile(add)
+    for dtype in ("float32", "float64"):
+        assert_adds(loop, dtype)
+    single, double = sorted(tmp_path.rglob("*.nbc"))
+    kept = single.read_bytes(), double.read_bytes()
+    for contents in (kept[::-1], (b"", b""), (b"not a pickle",) * 2):  # of the other precision, cut off, damaged
+        single.write_bytes(contents[0])
+        double.write_bytes(contents[1])
+        assert_adds(mace_cpu._compile(add), "float32")
+
+
+def test_a_loop_computes_where_it_cannot_be_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    loop = mace_cpu._compile(add)
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").touch()  # an OSError, as on a full disk, also for root
+    assert_adds(loop, "float64")
+
+
+def add(numbers, total):
+    for number in numbers:
+        total[0] += number
+
+
+def assert_adds(loop, dtype):
+    total = np.zeros(1, dtype)
+    loop(np.arange(4, dtype=dtype), total)
+    assert total[0] == 6
