@@ -163,3 +163,52 @@ def assert_adds(loop, dtype):
     total = np.zeros(1, dtype)
     loop(np.arange(4, dtype=dtype), total)
     assert total[0] == 6
+
+
+def rows_of(n_columns):
+    """Layers that make one row of the numbers they are given."""
+    nn = torch.nn
+    return nn.Flatten(0), nn.Unflatten(0, (1, -1)), nn.AdaptiveMaxPool1d(n_columns)
+
+
+def too_few_weights(interaction):
+    n_columns = interaction.conv_tp.weight_numel
+    interaction.conv_tp_weights = torch.nn.Sequential(torch.nn.Linear(8, 1), *rows_of(n_columns))
+
+
+def too_few_nodes(interaction):
+    interaction.linear_up = torch.nn.Sequential(*rows_of(32))
+
+
+def more_channels(interaction):
+    interaction.linear_up = torch.nn.Linear(32, 64)
+
+
+def path_outside(interaction):
+    product = interaction.conv_tp
+    product.instructions = [path._replace(i_in1=-1) for path in product.instructions]
+
+
+@pytest.mark.parametrize("harm", [too_few_weights, too_few_nodes, more_channels, path_outside])
+def test_layers_that_do_not_fit_together_are_an_error_and_no_crash(harm):
+    with mace_family._default_dtype("float64"):
+        module = make_mace()
+        harm(module.interactions[1])
+    with pytest.raises(ValueError, match="a tensor product"):
+        compute_with_cpu_layers(module)
+
+
+def compute_with_cpu_layers(module):
+    use_cpu_layers(module)
+    return compute(module, "float64", make_atoms())
+
+
+@pytest.mark.parametrize("irreps", ["8x3000e", "100000000x0e"])
+def test_shapes_that_fill_the_memory_leave_a_layer_as_it_is(irreps):
+    with mace_family._default_dtype("float64"):
+        module = make_mace()
+    product = module.interactions[1].conv_tp
+    product.irreps_in1 = type(product.irreps_in1)(irreps)
+    product.irreps_out = type(product.irreps_in1)([(product.irreps_in1[0].mul, ir) for _, ir in product.irreps_out])
+    use_cpu_layers(module)
+    assert module.interactions[1].conv_tp is product
