@@ -6,10 +6,11 @@ gradients.
 
 from __future__ import annotations
 
+import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, wraps
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +24,9 @@ from torch.autograd.function import once_differentiable
 from heo_core.records import Array
 
 _FEWEST_EDGES_PER_THREAD = 1000
+
+# A product of 512 channels with all degrees up to 4 has 2.7e7.
+_MOST_NUMBERS_IN_UNIT_VECTORS = 30_000_000
 
 # What is folded beforehand is 10 MB an element in MACE-MP-0 medium.
 _FOLDED_BYTES = 256 * 1024**2
@@ -48,10 +52,17 @@ def _is_fusible(product: TensorProduct) -> bool:
     return (
         len(channels) == 1
         and {block.mul for block in product.irreps_in2} == {1}
+        and _count_unit_vectors(product) <= _MOST_NUMBERS_IN_UNIT_VECTORS
         and not product.internal_weights
         and all(path.connection_mode == "uvu" and path.has_weight for path in product.instructions)
         and [path.i_out for path in product.instructions] == list(range(len(product.irreps_out)))
     )
+
+
+def _count_unit_vectors(product: TensorProduct) -> int:
+    """Count the numbers that `_couple` makes: a file may claim shapes that would fill the memory."""
+    n_vectors = sum(block.ir.dim for block in product.irreps_in1) * product.irreps_in2.dim
+    return int(n_vectors * max(product.irreps_in1.dim, product.irreps_in2.dim, product.weight_numel))
 
 
 class FusedConvolution(torch.nn.Module):
@@ -78,6 +89,7 @@ class FusedConvolution(torch.nn.Module):
 
         The first, (n_sh, n_coupled), is read off the product's answers to unit vectors, so that it has its rounding.
         The second, (n_paths, 5): the first number of a path in coupled, senders, receivers; rows and columns.
+        ValueError if a path lies outside of what it joins.
         """
         n_in, n_sh, n_channels = sum(self._in_dims), sum(self._sh_dims), self.n_channels
         like: dict[str, Any] = {"dtype": _find_dtype(product), "device": "cpu"}
@@ -94,6 +106,8 @@ class FusedConvolution(torch.nn.Module):
             rows, columns = self._in_dims[path.i_in1], self._out_dims[path.i_out]
             row, column = int(first_in[path.i_in1]), int(first_out[path.i_out])
             matrix = answers[row : row + rows, :, column : column + columns]
+            if matrix.shape != (rows, n_sh, columns):
+                raise ValueError(f"a path of a tensor product joins {rows} x {columns} numbers where there are fewer")
             matrices.append(matrix.transpose(0, 1).reshape(n_sh, -1))
             paths.append((n_coupled, row, column, rows, columns))
             n_coupled += rows * columns
@@ -105,11 +119,23 @@ class FusedConvolution(torch.nn.Module):
         """Return messages (n_nodes, n_out), in the order of e3nn.
 
         node_feats: (n_nodes, n_in) of senders. edge_attrs: (n_edges, n_sh) spherical harmonics. weights: (n_edges,
-        n_paths * n_channels). edge_index: (2, n_edges) senders and receivers.
+        n_paths * n_channels). edge_index: (2, n_edges) senders and receivers. ValueError if the shapes differ: the
+        loops look at none, and a file may hold layers that do not fit together.
         """
         senders = _from_e3nn(node_feats, self._in_dims).contiguous()
         coupled = (edge_attrs @ self._coupling).contiguous()
         weights = weights.contiguous().view(len(weights), len(self._paths), self.n_channels)
+        n_edges = edge_index.shape[1]
+        if (
+            senders.shape[2] != self.n_channels
+            or coupled.shape != (n_edges, self._coupling.shape[1])
+            or len(weights) != n_edges
+            or (n_edges and int(edge_index.max()) >= len(senders))
+        ):
+            raise ValueError(
+                f"a tensor product of {self.n_channels} channels was given senders {tuple(senders.shape)}, "
+                f"spherical harmonics {tuple(edge_attrs.shape)}, weights {tuple(weights.shape)} for {n_edges} edges"
+            )
         messages = _Messages.apply(senders, coupled, weights, edge_index, self._paths, sum(self._out_dims))
         return _to_e3nn(messages, self._out_dims)
 
@@ -192,14 +218,29 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _compile(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile a loop when it is first called, once for float32 and once for float64; kept on disk where possible."""
+    """Compile a loop when it is first called, once for float32 and once for float64; kept on disk where possible.
+
+    What is on disk may fail before the loop begins: a full disk, a file that was cut off, or the one of the other
+    precision, which numba leaves where two processes write their first at once. Then it is compiled without the disk.
+    """
     # Sums may be added up in another order, as for vectors; numbers that are not finite stay what they are.
     options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
+    in_memory: Callable[..., None] = numba.njit(**options)(function)
     try:
-        compiled: Callable[..., None] = numba.njit(cache=True, **options)(function)
+        chosen: Callable[..., None] = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder can be written to
-        compiled = numba.njit(**options)(function)
-    return compiled
+        return in_memory
+
+    @wraps(function)
+    def loop(*args: Any) -> None:
+        nonlocal chosen
+        try:
+            chosen(*args)
+        except (OSError, EOFError, pickle.UnpicklingError, TypeError):
+            chosen = in_memory
+            chosen(*args)
+
+    return loop
 
 
 @_compile

@@ -1,7 +1,9 @@
 """Laws of MACE on a CPU: it computes what MACE's own layers compute."""
 
 import copy
+import shutil
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -129,3 +131,84 @@ def test_layers_of_another_kind_stay_as_they_are():
     assert module.interactions[0].conv_tp is convolution
     assert not hasattr(module.interactions[0], "conv_fusion")
     assert module.products[0].symmetric_contractions is contraction
+
+
+def test_a_loop_computes_whatever_became_of_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    loop = mace_cpu._compile(add)
+    for dtype in ("float32", "float64"):
+        assert_adds(loop, dtype)
+    single, double = sorted(tmp_path.rglob("*.nbc"))
+    kept = single.read_bytes(), double.read_bytes()
+    for contents in (kept[::-1], (b"", b""), (b"not a pickle",) * 2):  # of the other precision, cut off, damaged
+        single.write_bytes(contents[0])
+        double.write_bytes(contents[1])
+        assert_adds(mace_cpu._compile(add), "float32")
+
+
+def test_a_loop_computes_where_it_cannot_be_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    loop = mace_cpu._compile(add)
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").touch()  # an OSError, as on a full disk, also for root
+    assert_adds(loop, "float64")
+
+
+def add(numbers, total):
+    for number in numbers:
+        total[0] += number
+
+
+def assert_adds(loop, dtype):
+    total = np.zeros(1, dtype)
+    loop(np.arange(4, dtype=dtype), total)
+    assert total[0] == 6
+
+
+def rows_of(n_columns):
+    """Layers that make one row of the numbers they are given."""
+    nn = torch.nn
+    return nn.Flatten(0), nn.Unflatten(0, (1, -1)), nn.AdaptiveMaxPool1d(n_columns)
+
+
+def too_few_weights(interaction):
+    n_columns = interaction.conv_tp.weight_numel
+    interaction.conv_tp_weights = torch.nn.Sequential(torch.nn.Linear(8, 1), *rows_of(n_columns))
+
+
+def too_few_nodes(interaction):
+    interaction.linear_up = torch.nn.Sequential(*rows_of(32))
+
+
+def more_channels(interaction):
+    interaction.linear_up = torch.nn.Linear(32, 64)
+
+
+def path_outside(interaction):
+    product = interaction.conv_tp
+    product.instructions = [path._replace(i_in1=-1) for path in product.instructions]
+
+
+@pytest.mark.parametrize("harm", [too_few_weights, too_few_nodes, more_channels, path_outside])
+def test_layers_that_do_not_fit_together_are_an_error_and_no_crash(harm):
+    with mace_family._default_dtype("float64"):
+        module = make_mace()
+        harm(module.interactions[1])
+    with pytest.raises(ValueError, match="a tensor product"):
+        compute_with_cpu_layers(module)
+
+
+def compute_with_cpu_layers(module):
+    use_cpu_layers(module)
+    return compute(module, "float64", make_atoms())
+
+
+@pytest.mark.parametrize("irreps", ["8x3000e", "100000000x0e"])
+def test_shapes_that_fill_the_memory_leave_a_layer_as_it_is(irreps):
+    with mace_family._default_dtype("float64"):
+        module = make_mace()
+    product = module.interactions[1].conv_tp
+    product.irreps_in1 = type(product.irreps_in1)(irreps)
+    product.irreps_out = type(product.irreps_in1)([(product.irreps_in1[0].mul, ir) for _, ir in product.irreps_out])
+    use_cpu_layers(module)
+    assert module.interactions[1].conv_tp is product
