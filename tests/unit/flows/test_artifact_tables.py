@@ -29,12 +29,11 @@ def test_parent_and_child_stand_side_by_side_with_their_paired_difference() -> N
     row = make_row("cells@1", name, parent, child, Metric(name, -0.25, unit, 9, ci_low=-0.5, ci_high=-0.125))
     assert row == {
         "benchmark": "cells@1",
-        "metric": "Force RMSE",
+        "metric": "Force RMSE (meV/Å)",
         "parent": 500.0,
         "child": 250.0,
         "paired difference": -250.0,
         "95 % interval": "-500 to -125",
-        "unit": "meV/Å",
     }
     alone = make_row("cells@1", name, None, child, None)
     assert [alone[column] for column in ("parent", "paired difference", "95 % interval")] == [None, None, None]
