@@ -91,11 +91,11 @@ _UNITS = {
 }
 
 
-def _make_title(name: str, _: object) -> str:
+def make_title(name: str, _: object = None) -> str:
     """Return the label of a field in Prefect's form: its name, with the unit at its end in brackets."""
     for suffix, unit in _UNITS.items():
         if name.endswith(f"_{suffix}"):
-            return f"{_make_title(name.removesuffix(f'_{suffix}'), _)} ({unit})"
+            return f"{make_title(name.removesuffix(f'_{suffix}'))} ({unit})"
     return name[:1].upper() + name[1:].replace("_", " ")
 
 
@@ -107,7 +107,7 @@ class Params(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         json_schema_extra=_shape_form,
-        field_title_generator=_make_title,
+        field_title_generator=make_title,
     )
 
     PATHS: ClassVar[tuple[str, ...]] = ()

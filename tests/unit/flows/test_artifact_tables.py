@@ -21,6 +21,7 @@ def test_metrics_are_headed_as_in_the_report_in_its_units() -> None:
         "Force MAE (meV/Å)": 250.0,
         "Force RMSE (meV/Å), replayed cells": None,
     }
+    assert put_into_words({"volume_per_atom_ang3": 9.5}) == {"Volume per atom (Å³)": 9.5}
 
 
 def test_parent_and_child_stand_side_by_side_with_their_paired_difference() -> None:
