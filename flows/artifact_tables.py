@@ -13,19 +13,19 @@ from heo_core.reporting.quantities import QUANTITIES
 Rows = list[dict[str, Any]]
 
 
-def show_table(rows: Sequence[Mapping[str, Any]], *, key: str, description: str) -> None:
+def show_table(rows: Sequence[Mapping[str, Any]], *, key: str, description: str, digits: int = 4) -> None:
     """Make the table artifact `key` (lower-case letters, digits, hyphens) of rows, which have the same columns."""
-    create_table_artifact(tidy(rows), key=key, description=description)
+    create_table_artifact(tidy(rows, digits), key=key, description=description)
 
 
-def tidy(rows: Sequence[Mapping[str, Any]]) -> Rows:
-    """Return the rows without columns in which nothing stands, and with four significant digits in fractions."""
+def tidy(rows: Sequence[Mapping[str, Any]], digits: int = 4) -> Rows:
+    """Return the rows without columns in which nothing stands, and with so many significant digits in fractions."""
     filled = [column for column in (rows[0] if rows else ()) if any(row[column] is not None for row in rows)]
-    return [{column: _round(row[column]) for column in filled} for row in rows]
+    return [{column: _round(row[column], digits) for column in filled} for row in rows]
 
 
-def _round(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+def _round(value: Any, digits: int) -> Any:
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def put_into_words(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ def test_a_table_has_four_digits_and_no_column_without_a_number() -> None:
     rows = [{"epoch": 10, "loss": 0.123456, "stress": None}, {"epoch": 20, "loss": None, "stress": None}]
     assert tidy(rows) == [{"epoch": 10, "loss": 0.1235}, {"epoch": 20, "loss": None}]
     assert tidy([]) == []
+    assert tidy([{"energy": -5.3865432}], digits=6) == [{"energy": -5.38654}]
 
 
 def test_metrics_are_headed_as_in_the_report_in_its_units() -> None:
