@@ -139,12 +139,11 @@ def make_row(
     low, high = (None, None) if difference is None else (scale(difference.ci_low), scale(difference.ci_high))
     return {
         "benchmark": benchmark,
-        "metric": quantity.title,
+        "metric": f"{quantity.title} ({quantity.unit})" if quantity.unit else quantity.title,
         "parent": scale(parent.value) if parent else None,
         "child": scale(child.value),
         "paired difference": scale(difference.value) if difference else None,
         "95 % interval": None if low is None or high is None else f"{low:.3g} to {high:.3g}",
-        "unit": quantity.unit or None,
     }
 
 

@@ -8,7 +8,6 @@ from itertools import batched
 from typing import Literal
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
@@ -17,6 +16,7 @@ from db.engine import exclusive, session_scope
 from db.structures import load_structures
 from db.versions import label
 from flows.admission import admit, limit
+from flows.artifact_tables import put_into_words, show_table
 from flows.progress import ProgressReporter
 from flows.settings import Settings, load_settings
 from flows.tries import AGAIN
@@ -155,7 +155,11 @@ def show_dataset(dataset_id: int) -> None:
             {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()}
             for row in summary[name]
         ]
-        create_table_artifact(rows, key=f"dataset-{name}", description=f"{summary['dataset']}: {description}")
+        show_table(
+            [put_into_words(row) for row in rows],
+            key=f"dataset-{name}",
+            description=f"{summary['dataset']}: {description}",
+        )
 
 
 @flow(name="curate", flow_run_name="curate {params.name}", timeout_seconds=limit(days=2), description=__doc__)

@@ -305,7 +305,7 @@ def show_training(model_version_id: int) -> None:
     show_table(
         [put_into_words(epoch) for epoch in epochs],
         key="training-epochs",
-        description=f"{model}: errors on the validation split after each epoch; 0 is before training",
+        description=f"{model}: errors on the validation split after each epoch; 0 is before training, with its E0s",
     )
 
 

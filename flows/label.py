@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -14,6 +13,7 @@ from prefect.runtime import flow_run
 from db import labels, models
 from db.engine import session_scope
 from flows.admission import admit, limit
+from flows.artifact_tables import put_into_words, show_table
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file, register_model
 from flows.settings import Settings, load_settings
@@ -89,7 +89,7 @@ def show_labels(name: str) -> None:
     """Put every structure of the set into Prefect's UI."""
     with session_scope(load_settings().resolve_database_url()) as session:
         rows = labels.summarise(session, name)["structures"]
-    create_table_artifact(rows, key="structure-labels", description=f"Labels of {name}")
+    show_table([put_into_words(row) for row in rows], key="structure-labels", description=f"Labels of {name}", digits=6)
 
 
 def gather_structures(params: LabelParams, settings: Settings) -> tuple[list[Wanted], list[str]]:

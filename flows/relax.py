@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
@@ -14,6 +13,7 @@ from db import evaluations, generated, models
 from db.engine import session_scope
 from db.versions import label
 from flows.admission import admit, limit
+from flows.artifact_tables import put_into_words, show_table
 from flows.benchmarks import evaluate_model
 from flows.registry import register_model
 from flows.runners import use_runner
@@ -106,8 +106,11 @@ def write_results(evaluation_id: int, failures: dict[str, str], params: RelaxJob
             _copy_trajectory(uri, folder / f"{names[index]}-trajectory.extxyz", settings)
         write_summary(folder / "summary.csv", rows)
     shown = rows[:_ROWS_SHOWN]
-    create_table_artifact(
-        shown, key="relaxed-structures", description=f"Relaxed with {model}: {len(shown)} of {len(rows)} structures"
+    show_table(
+        [put_into_words(row) for row in shown],
+        key="relaxed-structures",
+        description=f"Relaxed with {model}: {len(shown)} of {len(rows)} structures",
+        digits=6,  # energies of cells of one composition may differ by less than a meV/atom
     )
     return rows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
@@ -11,6 +10,7 @@ from db import datasets, generated
 from db.engine import exclusive, session_scope
 from db.versions import label
 from flows.admission import admit, limit
+from flows.artifact_tables import put_into_words, show_table
 from flows.progress import ProgressReporter
 from flows.settings import load_settings
 from flows.tries import AGAIN
@@ -48,7 +48,7 @@ def show_cells(dataset_id: int) -> None:
     with session_scope(load_settings().resolve_database_url()) as session:
         dataset = label(datasets.get_dataset_by_id(session, dataset_id))
         rows = generated.list_cells(session, dataset_id)
-    create_table_artifact(rows, key="generated-cells", description=f"Cells of {dataset}")
+    show_table([put_into_words(row) for row in rows], key="generated-cells", description=f"Cells of {dataset}")
 
 
 @flow(name="structures", flow_run_name="structures {params.name}", timeout_seconds=limit(days=1), description=__doc__)

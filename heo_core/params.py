@@ -78,14 +78,24 @@ def _shape_form(schema: dict[str, Any]) -> None:
                 field |= {bound: kind.pop(bound) for bound in _BOUNDS if bound in kind}
 
 
-_UNITS = {"ev_per_ang": "eV/Å", "ev_per_atom": "eV/atom", "ang3": "Å³", "ang": "Å", "fs": "fs", "k": "K", "r": "R"}
+_UNITS = {
+    "ev_per_ang": "eV/Å",
+    "ev_per_atom": "eV/atom",
+    "ev": "eV",
+    "mub": "μB",
+    "ang3": "Å³",
+    "ang": "Å",
+    "fs": "fs",
+    "k": "K",
+    "r": "R",
+}
 
 
-def _make_title(name: str, _: object) -> str:
+def make_title(name: str, _: object = None) -> str:
     """Return the label of a field in Prefect's form: its name, with the unit at its end in brackets."""
     for suffix, unit in _UNITS.items():
         if name.endswith(f"_{suffix}"):
-            return f"{_make_title(name.removesuffix(f'_{suffix}'), _)} ({unit})"
+            return f"{make_title(name.removesuffix(f'_{suffix}'))} ({unit})"
     return name[:1].upper() + name[1:].replace("_", " ")
 
 
@@ -97,7 +107,7 @@ class Params(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         json_schema_extra=_shape_form,
-        field_title_generator=_make_title,
+        field_title_generator=make_title,
     )
 
     PATHS: ClassVar[tuple[str, ...]] = ()
@@ -1045,7 +1055,7 @@ def parse_benchmark(stored: dict[str, Any]) -> BenchmarkParams:
 
 
 class ScaleParams(Params):
-    """Where the structures of an evaluation are computed, and in how large pieces."""
+    """Where structures are computed, and in how large pieces."""
 
     runner: Literal["local", "dask", "dask-jobqueue"] = Field(
         "local",
@@ -1355,7 +1365,8 @@ class ReportParams(ComparisonParams):
     out: str | None = Field(None, description="folder for a copy of the page; empty: the report folder only")
     figures: str | None = Field(
         None,
-        description="folder for a picture of each figure; a Chrome or Chromium of the worker's machine draws them",
+        description="folder for a picture of each figure, drawn by a Chrome or Chromium of the worker's machine; "
+        "empty: none",
     )
     figure_format: Literal["svg", "png", "pdf"] = Field(
         "svg", description="format of the pictures: svg and pdf stay sharp at any size, png has 300 dots an inch"

@@ -98,8 +98,8 @@ def _open_path(path: Path, params: CurationParams) -> Source:
 
     if not path.exists():
         raise SourceError(
-            f"source {params.source!r} does not exist; allowed: sample, hub, a file, or a folder "
-            "(parquet, extxyz, ASE database, vasprun.xml, OUTCAR)"
+            f"source {params.source!r} does not exist; allowed: sample, hub, labels:NAME, a file, or a "
+            "folder (parquet, extxyz, ASE database, vasprun.xml, OUTCAR)"
         )
     licence, citation = params.licence, params.citation
     parquet = lemat.list_parquet_files(path, params.hub_config)

@@ -14,6 +14,7 @@ from heo_core.params import (
     EvaluationParams,
     FinetuneParams,
     GenerationParams,
+    GpawParams,
     Params,
     PipelineParams,
     RelaxJobParams,
@@ -124,6 +125,8 @@ def test_a_set_word_cannot_enter_a_plain_value() -> None:
         (FinetuneParams, "E0s", "E0s"),
         (ReplayParams, "max_force_ev_per_ang", "Max force (eV/Å)"),
         (ReplayParams, "n_cells", "N cells"),
+        (GpawParams, "hubbard_u_ev", "Hubbard u (eV)"),
+        (GpawParams, "start_moments_mub", "Start moments (μB)"),
     ],
 )
 def test_a_form_labels_a_field_with_its_unit(params: type[Params], field: str, title: str) -> None:

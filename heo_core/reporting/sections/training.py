@@ -32,8 +32,8 @@ _SPLIT_ERRORS = (
 def build_training(data: ReportData, styles: Mapping[str, ModelStyle]) -> Section:
     """Return the curves of every training run and the errors on every split."""
     lead = (
-        "Errors on the validation split after each epoch. Epoch 0 is the foundation model before any step, the ring "
-        "marks the epoch that was kept."
+        "Errors on the validation split after each epoch. Epoch 0 is the foundation model before any step, with "
+        "the energies of single atoms (E0s) of the training; the ring marks the epoch that was kept."
     )
     blocks: list[Block] = []
     if data.epochs.empty:

@@ -25,6 +25,12 @@ def test_every_deployment_that_heo_counts_on_is_in_the_file(prefect_file):
     assert {deployment["name"] for deployment in prefect_file["deployments"]} == set(DEPLOYMENTS)
 
 
+def test_a_description_breaks_only_between_paragraphs_for_the_ui_shows_every_break(prefect_file):
+    for deployment in prefect_file["deployments"]:
+        paragraphs = deployment["description"].strip().split("\n\n")
+        assert all(paragraph and "\n" not in paragraph for paragraph in paragraphs), deployment["name"]
+
+
 def test_every_deployment_runs_in_a_pool_that_has_a_worker(prefect_file):
     pools = {pool.name for pool in POOLS}
     assert all(deployment["work_pool"]["name"] in pools for deployment in prefect_file["deployments"])
