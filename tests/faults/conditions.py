@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 from kills import find_worker, get_worker, start_worker
-from workload import LOOK_S, Workload
+from workload import LOOK_S, PATIENCE_S, Workload
 
 from deploy.services.postgres import Cluster
 
@@ -77,21 +77,27 @@ def full_database_disk(workload: Workload, stage: str) -> Iterator[None]:
     workload.up()
     with ThreadPoolExecutor(1) as pool:
         filled = pool.submit(_fill_for_a_while, workload, data / "ballast")
-        yield
-        filled.result()
-    workload.down()
-    shutil.rmtree(aside)
-    subprocess.run(["cp", "-a", str(data), str(aside)], check=True)
-    subprocess.run(["umount", str(data)], check=True)
-    data.rmdir()
-    aside.rename(data)
+        try:
+            yield
+            filled.result()
+        finally:
+            workload.down()
+            shutil.rmtree(aside)
+            subprocess.run(["cp", "-a", str(data), str(aside)], check=True)
+            subprocess.run(["umount", str(data)], check=True)
+            data.rmdir()
+            aside.rename(data)
+            (data / "ballast").unlink(missing_ok=True)
     workload.up()
 
 
 def _fill_for_a_while(workload: Workload, ballast: Path) -> None:
     """Wait until a run is under way, take all space of a file system until Postgres ends over it, and give it back."""
+    deadline = time.monotonic() + PATIENCE_S
     with workload.api as api:
         while not any(run["state_type"] == "RUNNING" for run in api.runs_in_flight()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no run was under way within {PATIENCE_S:.0f} s")
             time.sleep(LOOK_S)
     superuser = workload.superuser()
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
