@@ -2,12 +2,14 @@
 
     OMP_NUM_THREADS=1 python benchmarks/relaxation.py [FOLDER] [--rows 192] [--cells 8] [--device cuda]
 
-Against a plain sequential loop over ASE as the origin wrote it: MACE's own calculator in float64, one structure after
-the other, relaxed by LBFGSLineSearch with ExpCellFilter. Both sides have the same models (heo-mini, and one of
-MACE-MP-0-medium's size with random weights) and the same structures (the rows of FOLDER, parquet in LeMat-Bulk's
+Against a plain sequential loop over ASE as the origin wrote it: MACE's own calculator and layers in float64, one
+structure after the other, relaxed by LBFGSLineSearch with ExpCellFilter. Both sides have the same models (heo-mini, and
+one of MACE-MP-0-medium's size with random weights) and the same structures (the rows of FOLDER, parquet in LeMat-Bulk's
 schema, or of the bundled sample; random rock-salt cells of 64 atoms), and take turns, in small pieces. Ratios are of
 CPU seconds, on which other work of the machine tells least; wall seconds stand beside them. On a GPU both sides compute
 there, ours gets all structures at once, and ratios are of wall seconds. The last line is one JSON object.
+
+With --layers: only what MACE's own layers cost and what heo's do (heo_core.models.mace_cpu), by batch size, on a CPU.
 """
 
 from __future__ import annotations

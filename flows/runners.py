@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from prefect.futures import as_completed
@@ -41,7 +42,7 @@ class Workers:
     def split(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
         """Cut what is to be done into shards, in the order given."""
         if (size := self.scale.structures_per_shard) is not None:
-            return [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]
+            return list(batched(indices, size))
         n_workers = self.scale.n_workers or max(1, len(self._runner.client.scheduler_info()["workers"]))
         return split_guided(indices, n_workers)
 
