@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mace import tools
 
 from heo_core.finetuning.torch_file import save_whole
 from heo_core.finetuning.training_log import FINETUNED_HEAD, STATE_FILE, STOPPED_FILE, compute_score
+from heo_core.models.mace_cpu import fused_convolutions
 from heo_core.whole_file import replacing
 
 
@@ -156,7 +158,8 @@ def make_loop(folder: Path) -> Callable[..., None]:
             reason = "patience"
         elif start < arguments["max_num_epochs"]:
             try:
-                run_loop(**arguments | {"start_epoch": start})
+                with _cpu_layers(arguments):
+                    run_loop(**arguments | {"start_epoch": start})
             except PatienceExhaustedError:
                 reason = "patience"
         if checkpoints.best is None:
@@ -166,3 +169,9 @@ def make_loop(folder: Path) -> Callable[..., None]:
         (folder / STOPPED_FILE).write_text(json.dumps({"reason": reason, "best_epoch": epoch + 1, "best_score": score}))
 
     return train
+
+
+def _cpu_layers(arguments: dict[str, Any]) -> AbstractContextManager[None]:
+    """MACE's own layers on a GPU, ours on a CPU."""
+    on_cpu = torch.device(arguments["device"]).type == "cpu"
+    return fused_convolutions(arguments["model"]) if on_cpu else nullcontext()

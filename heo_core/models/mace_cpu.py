@@ -1,15 +1,16 @@
-"""MACE on a CPU: two of its layers compute the same numbers by fewer operations, for energies, forces and stress.
+"""MACE on a CPU: two of its layers compute the same numbers by fewer operations.
 
-A layer of MACE's that is of another kind than those described here stays as it is. For predicting only: weights get no
-gradients.
+A layer of MACE's that is of another kind than those described here stays as it is. The convolution serves a training
+too; the contraction is for predicting only, its weights get no gradients.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, wraps
 from itertools import pairwise
 from typing import Any
@@ -34,11 +35,10 @@ _LEAST_CORRELATION_FOLDED = 3
 
 
 def use_cpu_layers(module: Any) -> None:
-    """Put these layers into a MACE model, in place of its own ones."""
+    """Put these layers into a MACE model that is to predict only, in place of its own ones."""
     for interaction in module.interactions:
-        convolution = interaction.conv_tp
-        if isinstance(convolution, TensorProduct) and _is_fusible(convolution):
-            interaction.conv_tp = FusedConvolution(convolution)
+        if _is_fusible(interaction.conv_tp):
+            interaction.conv_tp = FusedConvolution(interaction.conv_tp)
             interaction.conv_fusion = True  # MACE's own word for a layer that takes the edges and gives the messages
     for product in module.products:
         contraction = product.symmetric_contractions
@@ -46,8 +46,27 @@ def use_cpu_layers(module: Any) -> None:
             product.symmetric_contractions = FoldedContraction(contraction)
 
 
-def _is_fusible(product: TensorProduct) -> bool:
+@contextmanager
+def fused_convolutions(module: Any) -> Iterator[None]:
+    """Let a MACE model that is trained on the CPU compute its messages this way meanwhile.
+
+    Its own layers stay where they are, so that what is kept of the model is the same as without.
+    """
+    fused = [interaction for interaction in module.interactions if _is_fusible(interaction.conv_tp)]
+    for interaction in fused:
+        interaction.conv_tp.forward = FusedConvolution(interaction.conv_tp).forward
+        interaction.conv_fusion = True
+    try:
+        yield
+    finally:
+        for interaction in fused:
+            del interaction.conv_tp.forward, interaction.conv_fusion
+
+
+def _is_fusible(product: Any) -> bool:
     """Whether all paths are weighted, keep channels apart, and end in a place of their own."""
+    if not isinstance(product, TensorProduct):
+        return False
     channels = {block.mul for block in (*product.irreps_in1, *product.irreps_out)}
     return (
         len(channels) == 1
@@ -159,7 +178,7 @@ def _to_e3nn(features: torch.Tensor, dims: list[int]) -> torch.Tensor:
 
 
 class _Messages(torch.autograd.Function):
-    """Messages (n_nodes, n_out, n_channels) and their derivatives, by the loops below."""
+    """Messages (n_nodes, n_out, n_channels) by the loops below."""
 
     @staticmethod
     def forward(
@@ -173,33 +192,80 @@ class _Messages(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(senders, coupled, weights, edge_index)
         ctx.paths = paths
-        inputs = [tensor.detach().numpy() for tensor in (senders, coupled, weights)]
-        edges = edge_index.numpy()
-        shape = (len(senders), n_out, senders.shape[2])
+        return _sum_messages((senders, coupled, weights), edge_index, paths, n_out)
 
-        def add_up(edges_of_thread: slice) -> torch.Tensor:
-            messages = senders.new_zeros(shape)
-            add_messages(edges, edges_of_thread.start, edges_of_thread.stop, *inputs, paths, messages.numpy())
-            return messages
+    @staticmethod
+    def backward(ctx: Any, d_messages: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        *factors, edge_index = ctx.saved_tensors
+        return (*_Derivatives.apply(*factors, d_messages.contiguous(), edge_index, ctx.paths), None, None, None)
 
-        return _sum_over_threads(add_up, edges.shape[1])
+
+class _Derivatives(torch.autograd.Function):
+    """Derivatives of the messages by senders, coupled and weights, and theirs: a training on forces asks for both."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        senders: torch.Tensor,
+        coupled: torch.Tensor,
+        weights: torch.Tensor,
+        d_messages: torch.Tensor,
+        edge_index: torch.Tensor,
+        paths: Array,
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.save_for_backward(senders, coupled, weights, d_messages, edge_index)
+        ctx.paths = paths
+        ctx.set_materialize_grads(False)
+        return _differentiate((senders, coupled, weights), d_messages, edge_index, paths)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_messages: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        senders, coupled, weights, edge_index = ctx.saved_tensors
-        inputs = [tensor.detach().numpy() for tensor in (senders, coupled, weights, d_messages.contiguous())]
-        edges = edge_index.numpy()
-        d_coupled, d_weights = torch.zeros_like(coupled), torch.zeros_like(weights)
-        per_edge = [tensor.numpy() for tensor in (d_coupled, d_weights)]
+    def backward(ctx: Any, *changes: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        *factors, d_messages, edge_index = ctx.saved_tensors
+        gradients = [torch.zeros_like(tensor) for tensor in (*factors, d_messages)]
+        # Messages are linear in each of their three factors: a change of one takes its place.
+        for i, change in enumerate(changes):
+            if change is None:
+                continue
+            changed = [*factors[:i], change.contiguous(), *factors[i + 1 :]]
+            gradients[-1] += _sum_messages(changed, edge_index, ctx.paths, d_messages.shape[1])
+            for j, derivative in enumerate(_differentiate(changed, d_messages, edge_index, ctx.paths)):
+                if j != i:
+                    gradients[j] += derivative
+        return (*gradients, None, None)
 
-        def add_up(edges_of_thread: slice) -> torch.Tensor:
-            d_senders = torch.zeros_like(senders)
-            bounds = edges_of_thread.start, edges_of_thread.stop
-            add_derivatives(edges, *bounds, *inputs, ctx.paths, *per_edge, d_senders.numpy())
-            return d_senders
 
-        return _sum_over_threads(add_up, edges.shape[1]), d_coupled, d_weights, None, None, None
+def _sum_messages(factors: Sequence[torch.Tensor], edge_index: torch.Tensor, paths: Array, n_out: int) -> torch.Tensor:
+    """Return the messages (n_nodes, n_out, n_channels) of senders, coupled and weights."""
+    senders = factors[0]
+    inputs = [tensor.detach().numpy() for tensor in factors]
+    edges = edge_index.numpy()
+
+    def add_up(edges_of_thread: slice) -> torch.Tensor:
+        messages = senders.new_zeros((len(senders), n_out, senders.shape[2]))
+        add_messages(edges, edges_of_thread.start, edges_of_thread.stop, *inputs, paths, messages.numpy())
+        return messages
+
+    return _sum_over_threads(add_up, edges.shape[1])
+
+
+def _differentiate(
+    factors: Sequence[torch.Tensor], d_messages: torch.Tensor, edge_index: torch.Tensor, paths: Array
+) -> tuple[torch.Tensor, ...]:
+    """Return the derivatives of the messages by senders, coupled and weights, each of their shape."""
+    senders, coupled, weights = factors
+    inputs = [tensor.detach().numpy() for tensor in (*factors, d_messages)]
+    edges = edge_index.numpy()
+    d_coupled, d_weights = torch.zeros_like(coupled), torch.zeros_like(weights)
+    per_edge = [tensor.numpy() for tensor in (d_coupled, d_weights)]
+
+    def add_up(edges_of_thread: slice) -> torch.Tensor:
+        d_senders = torch.zeros_like(senders)
+        bounds = edges_of_thread.start, edges_of_thread.stop
+        add_derivatives(edges, *bounds, *inputs, paths, *per_edge, d_senders.numpy())
+        return d_senders
+
+    return _sum_over_threads(add_up, edges.shape[1]), d_coupled, d_weights
 
 
 def _sum_over_threads(add_up: Callable[[slice], torch.Tensor], n_edges: int) -> torch.Tensor:

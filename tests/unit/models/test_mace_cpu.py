@@ -13,7 +13,7 @@ from random_mace import OPTIONS, find_blocks, make_mace
 from heo_core.models import mace as mace_family
 from heo_core.models import mace_cpu, resolve_model
 from heo_core.models.mace import load_module, make_ase_calculator
-from heo_core.models.mace_cpu import FoldedContraction, FusedConvolution, use_cpu_layers
+from heo_core.models.mace_cpu import FoldedContraction, FusedConvolution, fused_convolutions, use_cpu_layers
 
 ALLOWED = {"float32": 2e-5, "float64": 1e-12}
 MORE_OPTIONS = OPTIONS | {
@@ -66,6 +66,37 @@ def test_heo_mini_whose_constants_are_in_single_precision_predicts_what_it_did()
     use_cpu_layers(ours)
     atoms = make_atoms()
     assert_same(compute(ours, "float64", atoms), compute(theirs, "float64", atoms), 1e-12)
+
+
+def differentiate_loss(module, dtype):
+    """Derivatives of a loss on energy, forces and stress by all weights."""
+    calculator = make_ase_calculator(copy.deepcopy(module), device="cpu", dtype=dtype, where="x")
+    batch = calculator._atoms_to_batch(make_atoms()).to_dict()
+    for weights in module.parameters():
+        weights.requires_grad_(True)
+        weights.grad = None
+    result = module(batch, training=True, compute_stress=True)
+    (result["energy"].sum() + result["forces"].pow(2).sum() + result["stress"].pow(2).sum()).backward()
+    return {name: np.zeros(1) if w.grad is None else w.grad.numpy() for name, w in module.named_parameters()}
+
+
+@pytest.mark.parametrize("options", MORE_OPTIONS)
+@pytest.mark.parametrize("dtype", ALLOWED)
+def test_all_kinds_of_mace_learn_what_they_did(options, dtype):
+    with mace_family._default_dtype(dtype):
+        module = make_mace(**MORE_OPTIONS[options]())
+        kept = set(module.state_dict())
+        theirs = differentiate_loss(module, dtype)
+        with fused_convolutions(module):
+            assert all(interaction.conv_fusion for interaction in module.interactions)
+            assert set(module.state_dict()) == kept
+            ours = differentiate_loss(module, dtype)
+        again = differentiate_loss(module, dtype)
+    assert sum(np.abs(gradient).max() > 0 for gradient in theirs.values()) > 15
+    for name, gradient in theirs.items():
+        allowed = ALLOWED[dtype] * max(1.0, np.abs(gradient).max())
+        np.testing.assert_allclose(ours[name], gradient, rtol=0, atol=allowed, err_msg=name)
+        np.testing.assert_array_equal(again[name], gradient)
 
 
 def test_the_edges_may_be_shared_by_threads(monkeypatch):
