@@ -6,7 +6,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
@@ -14,6 +13,7 @@ from db.check import check_files, check_rows
 from db.engine import session_scope
 from db.retention import collect_leftovers
 from flows.admission import admit, limit
+from flows.artifact_tables import put_into_words, show_table
 from flows.settings import load_settings
 from flows.tries import AGAIN
 from heo_core.errors import HeoError
@@ -26,8 +26,8 @@ def check_database() -> list[str]:
     settings = load_settings()
     with session_scope(settings.resolve_database_url()) as session:
         checks = [*check_rows(session), check_files(session, settings.artifacts)]
-    create_table_artifact(
-        [asdict(check) | {"examples": "; ".join(check.examples)} for check in checks],
+    show_table(
+        [put_into_words(asdict(check) | {"examples": "; ".join(check.examples)}) for check in checks],
         key="database-check",
         description="What must hold, how often it does not, and where",
     )
@@ -50,8 +50,8 @@ def free_leftovers(params: HousekeepingParams) -> None:
         datetime.now(UTC) - timedelta(days=params.keep_days),
         remove=params.remove,
     )
-    create_table_artifact(
-        [asdict(leftover) | {"written_at": str(leftover.written_at)} for leftover in found],
+    show_table(
+        [put_into_words(asdict(leftover) | {"written_at": str(leftover.written_at)}) for leftover in found],
         key="leftovers",
         description="Removed" if params.remove else "What 'heo gc --remove' would remove",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from prefect import flow, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
@@ -19,6 +19,7 @@ from db import reports
 from db import stability as studies
 from db.engine import session_scope
 from flows.admission import admit, limit
+from flows.artifact_tables import put_into_words, show_table
 from flows.progress import ProgressReporter
 from flows.registry import load_model_file
 from flows.relax import find_model
@@ -199,7 +200,9 @@ def write_map(study_id: int, model_id: int, params: StabilityParams) -> str:
     get_run_logger().info("wrote %s", newest)
     link = settings.resolve_report_link(newest.name)
     create_link_artifact(link, link_text="The map of stability", key="stability-link", description="Map of stability")
-    create_table_artifact(rows, key="stability-map", description="Mixtures; the view stability_map")
+    show_table(
+        [put_into_words(row) for row in rows], key="stability-map", description="Mixtures; the view stability_map"
+    )
     return str(newest)
 
 
