@@ -213,6 +213,15 @@ class _Run:
             "".join(f"; {count} left out: {reason}" for reason, count in training_set.left_out.items()),
             "; going on from the last finished epoch" if is_begun(self.folder) else "",
         )
+        if preparation.outliers:
+            worst = sorted(preparation.outliers.items(), key=lambda row: -abs(row[1]))[:5]
+            logger.warning(
+                "energies of %d structures are far from what the foundation says with any E0s, which are not fitted to "
+                "them; the furthest: %s. Labels of another calculation look like this (another U, pseudopotential or "
+                "magnetic order)",
+                len(preparation.outliers),
+                ", ".join(f"{name} ({1000 * error:+.0f} meV/atom)" for name, error in worst),
+            )
         if self.device == "cpu":
             logger.info("no CUDA device is used: training on the CPU")
 

@@ -40,11 +40,13 @@ class Preparation:
     """What the training starts from.
 
     foundation: the model file, with the E0s of the run. e0s: eV by element; empty where MACE fits them (scratch).
-    replay: what is replayed (structures, labels, n_cells, n_left_out, n_with_energies); None for another strategy.
+    outliers: rows whose energies the E0s were not fitted to, with their errors (eV/atom by immutable_id). replay: what
+    is replayed (structures, labels, n_cells, n_left_out, n_with_energies); None for another strategy.
     """
 
     foundation: Path
     e0s: dict[str, float]
+    outliers: dict[str, float]
     replay: dict[str, Any] | None
 
 
@@ -66,11 +68,11 @@ def prepare_training(
     done = folder / _DONE_FILE
     if done.exists():
         stored = json.loads(done.read_text())
-        return Preparation(folder / "foundation.model", stored["e0s"], stored["replay"])
+        return Preparation(folder / "foundation.model", stored["e0s"], stored.get("outliers", {}), stored["replay"])
     params = params.resolve()
-    path, e0s = folder / "foundation.model", dict[str, float]()
+    path, e0s, outliers = folder / "foundation.model", dict[str, float](), dict[str, float]()
     if params.strategy != "scratch":
-        e0s = _choose_e0s(training_set, params, foundation, device)
+        e0s, outliers = _choose_e0s(training_set, params, foundation, device)
         write_with_e0s(foundation, e0s, path)
     train, replay = _to_cells(training_set.train, params), None
     if params.strategy == "replay":
@@ -89,22 +91,23 @@ def prepare_training(
             train += cells
     write_extxyz(folder / "train.extxyz", train)
     write_extxyz(folder / "validation.extxyz", _to_cells(training_set.validation, params))
-    preparation = Preparation(path, e0s, replay)
+    preparation = Preparation(path, e0s, outliers, replay)
     with replacing(done) as partial:
-        partial.write_text(json.dumps({"e0s": e0s, "replay": replay}))
+        partial.write_text(json.dumps({"e0s": e0s, "outliers": outliers, "replay": replay}))
     return preparation
 
 
 def _choose_e0s(
     training_set: TrainingSet, params: FinetuneParams, foundation: ModelFile, device: str
-) -> dict[str, float]:
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the E0s of the run (eV by element), and the rows that they were not fitted to with their errors."""
     e0s: dict[str, float] = describe(foundation)["e0s"]
     if params.E0s == "average":
-        return average_e0s(training_set.train, e0s)
+        return average_e0s(training_set.train, e0s), {}
     if params.E0s == "estimated":
         potential = load_model(foundation, device=device, dtype="float64")
         return estimate_e0s(training_set.train, potential.predict(training_set.train), e0s)
-    return e0s
+    return e0s, {}
 
 
 def _to_model_file(path: Path, foundation: ModelFile) -> ModelFile:

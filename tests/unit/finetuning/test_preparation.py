@@ -45,8 +45,22 @@ def test_a_composition_linear_error_is_found_to_its_digits() -> None:
         for s in make_compositions()
     ] * 2000
     predictions = [Prediction(-5.0 * s.n_atoms, None) for s in structures]
-    found = estimate_e0s(structures, predictions, {"Mg": 1.0, "Ni": 2.0, "O": 3.0, "Zn": 4.0})
+    found, left_out = estimate_e0s(structures, predictions, {"Mg": 1.0, "Ni": 2.0, "O": 3.0, "Zn": 4.0})
     assert found == pytest.approx({"Mg": 1.3, "Ni": 1.8, "O": 3.05, "Zn": 4.0}, abs=2e-3)
+    assert left_out == {}
+
+
+def test_rows_of_another_calculation_do_not_move_the_e0s_and_are_named() -> None:
+    rows = [replace(s, immutable_id=f"own-{i}", energy_ev=-5.0 * s.n_atoms) for i, s in enumerate(make_compositions())]
+    rng = np.random.default_rng(0)
+    predictions = [Prediction((-5.0 + rng.normal(0, 0.01)) * s.n_atoms, None) for s in rows]
+    e0s = dict.fromkeys(("Mg", "Ni", "O"), 1.0)
+    found, left_out = estimate_e0s(rows, predictions, e0s)
+    assert left_out == {}
+    rows[4] = replace(rows[4], energy_ev=-3.5 * rows[4].n_atoms)
+    again, left_out = estimate_e0s(rows, predictions, e0s)
+    assert again == pytest.approx(found, abs=0.02)
+    assert left_out == pytest.approx({"own-4": -1.5}, abs=0.05)
 
 
 def test_averaged_e0s_give_the_energies_by_themselves() -> None:
