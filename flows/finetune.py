@@ -34,6 +34,8 @@ from heo_core.models import describe, resolve_device
 from heo_core.params import FinetuneParams, hash_json
 from heo_core.records import EpochMetrics, ModelFile, Structure
 
+_OUTLIERS_NAMED = 20
+
 
 @task(name="register the foundation model", cache_policy=NO_CACHE, **AGAIN)
 def register_foundation(params: FinetuneParams) -> int:
@@ -214,13 +216,13 @@ class _Run:
             "; going on from the last finished epoch" if is_begun(self.folder) else "",
         )
         if preparation.outliers:
-            worst = sorted(preparation.outliers.items(), key=lambda row: -abs(row[1]))[:5]
+            worst = sorted(preparation.outliers.items(), key=lambda row: -abs(row[1]))[:_OUTLIERS_NAMED]
             logger.warning(
-                "energies of %d structures are far from what the foundation says with any E0s, which are not fitted to "
-                "them; the furthest: %s. Labels of another calculation look like this (another U, pseudopotential or "
-                "magnetic order)",
+                "%d structures have energies that no shift of the E0s explains: the E0s were fitted without them. "
+                "Labels of another calculation look like this (another U, pseudopotential or magnetic order). Largest "
+                "errors, predicted less reference: %s",
                 len(preparation.outliers),
-                ", ".join(f"{name} ({1000 * error:+.0f} meV/atom)" for name, error in worst),
+                ", ".join(f"{name} {1000 * error:+.0f} meV/atom" for name, error in worst),
             )
         if self.device == "cpu":
             logger.info("no CUDA device is used: training on the CPU")

@@ -86,6 +86,7 @@ _UNITS = {
     "ang3": "Å³",
     "ang": "Å",
     "fs": "fs",
+    "bytes": "bytes",
     "k": "K",
     "r": "R",
 }
@@ -364,14 +365,14 @@ Strategy = Literal["replay", "naive", "freeze", "lora", "scratch"]
 _FINETUNING: dict[str, Any] = {
     "E0s": "estimated",
     "lr": None,
-    "lr_final_fraction": 0.05,
-    "max_num_epochs": 6,
+    "lr_final_fraction": 0.02,
+    "max_num_epochs": 24,
     "batch_size": 4,
     "loss": "universal",
-    "energy_weight": 10.0,
+    "energy_weight": 15.0,
     "forces_weight": 10.0,
     "ema": True,
-    "ema_decay": 0.99,
+    "ema_decay": 0.995,
     "dtype": "float32",
     "patience": 0,
 }
@@ -395,7 +396,6 @@ STRATEGIES: dict[Strategy, dict[str, Any]] = {
         "lr": 1e-2,
         "max_num_epochs": 40,
         "energy_weight": 2.0,
-        "ema_decay": 0.995,
     },
 }
 """What each strategy puts into the fields that are left empty. replay, the recommended one, trains on off-equilibrium
@@ -432,7 +432,9 @@ class ReplayParams(Params):
         "dataset. Cells that a foundation was trained on keep the labels that it was taught",
     )
     n_cells: PositiveInt | None = Field(
-        None, description="how many cells to replay, at most; empty: as many as there are structures to train on"
+        None,
+        description="how many cells to replay, at most; empty: as many as there are structures to train on, five times "
+        "as many where the foundation's own cells are replayed",
     )
     shuffled_fraction: NonNegativeFloat = Field(
         0.6,
@@ -502,7 +504,7 @@ class FinetuneParams(Params):
     )
     lr: PositiveFloat | None = Field(
         None,
-        description="learning rate; empty: 1e-4, or 4e-3 for a model file below 4 MB such as heo-mini, and 1e-2 from "
+        description="learning rate; empty: 1e-4, or 8e-3 for a model file below 4 MB such as heo-mini, and 1e-2 from "
         "scratch",
     )
     lr_final_fraction: PositiveFloat | None = Field(

@@ -34,6 +34,9 @@ _DONE_FILE = "prepared.json"
 # Share of the replayed cells that watches their own head, where they have one.
 _REPLAY_VALIDATION = 0.1
 
+# The more of these are replayed, the more can be learned from the rows before the model softens: docs/finetuning.md.
+_TAUGHT_CELLS_PER_ROW = 5
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -130,8 +133,7 @@ def _find_taught(
 ) -> tuple[FinetuneParams, Sequence[Structure]]:
     """Parameters and structures where the foundation's own cells are to be replayed: these, or copies if it has none.
 
-    The labels are on the scale of the foundation's E0s, and move with them. As many cells as there are structures to
-    train on, where the parameters name no number.
+    The labels are on the scale of the foundation's E0s, and move with them.
     """
     if params.replay.structures != "foundation":
         return params, replayable
@@ -140,7 +142,7 @@ def _find_taught(
     if taught:
         before = describe(foundation)["e0s"]
         taught = shift_energies(taught, {element: e0s[element] - before[element] for element in before})
-        n_cells = params.replay.n_cells or len(training_set.train)
+        n_cells = params.replay.n_cells or _TAUGHT_CELLS_PER_ROW * len(training_set.train)
         found = {"structures": "foundation", "labels": "own", "n_cells": n_cells}
     return params.model_copy(update={"replay": params.replay.model_copy(update=found)}), taught
 

@@ -3,7 +3,8 @@
 MACE's training loop calls them as it calls its own: the logger adds learning rate, seconds and a robust score to each
 evaluation; the checkpoints keep all that a continuation needs, written in one step; the loop puts a kept state back,
 and ends when the score no longer improves. Weights, optimiser, scheduler, averages, order of batches and random numbers
-are kept, so on one machine a training that was killed ends with the same weights as one that was not.
+are kept, so on one machine a training that was killed ends with the same weights as one that was not. On a CPU the loop
+also gets a convolution that takes less time than MACE's own.
 
 Only `heo_core.finetuning.trainer` imports this module: with it come torch and mace-torch.
 """
@@ -172,6 +173,6 @@ def make_loop(folder: Path) -> Callable[..., None]:
 
 
 def _cpu_layers(arguments: dict[str, Any]) -> AbstractContextManager[None]:
-    """MACE's own layers on a GPU, ours on a CPU."""
+    """MACE's own convolution on a GPU, the compiled one on a CPU."""
     on_cpu = torch.device(arguments["device"]).type == "cpu"
     return fused_convolutions(arguments["model"]) if on_cpu else nullcontext()

@@ -1,7 +1,7 @@
 """MACE on a CPU: two of its layers compute the same numbers by fewer operations.
 
-A layer of MACE's that is of another kind than those described here stays as it is. The convolution serves a training
-too; the contraction is for predicting only, its weights get no gradients.
+A layer of MACE's that is of another kind than those described here stays as it is. The convolution can be used in
+training too; the contraction cannot, for its weights get no gradients.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def use_cpu_layers(module: Any) -> None:
 
 @contextmanager
 def fused_convolutions(module: Any) -> Iterator[None]:
-    """Let a MACE model that is trained on the CPU compute its messages this way meanwhile.
+    """Inside, a MACE model in training on a CPU computes its messages with FusedConvolution.
 
-    Its own layers stay where they are, so that what is kept of the model is the same as without.
+    Its own layers stay where they are, so its state_dict is the same as outside; it is not to be pickled as a whole.
     """
-    fused = [interaction for interaction in module.interactions if _is_fusible(interaction.conv_tp)]
-    for interaction in fused:
-        interaction.conv_tp.forward = FusedConvolution(interaction.conv_tp).forward
-        interaction.conv_fusion = True
+    fused = [(each, FusedConvolution(each.conv_tp)) for each in module.interactions if _is_fusible(each.conv_tp)]
     try:
+        for interaction, convolution in fused:
+            interaction.conv_tp.forward = convolution.forward
+            interaction.conv_fusion = True
         yield
     finally:
-        for interaction in fused:
+        for interaction, _ in fused:
             del interaction.conv_tp.forward, interaction.conv_fusion
 
 
@@ -201,7 +201,7 @@ class _Messages(torch.autograd.Function):
 
 
 class _Derivatives(torch.autograd.Function):
-    """Derivatives of the messages by senders, coupled and weights, and theirs: a training on forces asks for both."""
+    """First derivatives of the messages; its backward gives the second ones, which a training on forces needs."""
 
     @staticmethod
     def forward(
@@ -223,7 +223,7 @@ class _Derivatives(torch.autograd.Function):
     def backward(ctx: Any, *changes: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         *factors, d_messages, edge_index = ctx.saved_tensors
         gradients = [torch.zeros_like(tensor) for tensor in (*factors, d_messages)]
-        # Messages are linear in each of their three factors: a change of one takes its place.
+        # Messages are linear in each factor: their derivative along a change of it are the messages of the change.
         for i, change in enumerate(changes):
             if change is None:
                 continue

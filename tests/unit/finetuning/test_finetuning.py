@@ -10,6 +10,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -25,6 +27,7 @@ from heo_core.finetuning.strategy import LR, SMALL_MODEL_LR, choose_acceleration
 from heo_core.finetuning.training_log import TrainingLog, compute_score
 from heo_core.finetuning.training_set import make_training_set, to_labelled_atoms, write_extxyz
 from heo_core.models import describe, inspect_file, load_model, resolve_model
+from heo_core.models.mace import load_module
 from heo_core.params import FinetuneParams, ReplayParams
 from heo_core.records import EpochMetrics, Structure
 
@@ -264,7 +267,7 @@ def test_a_real_training_reports_each_epoch_and_keeps_every_element(
     epochs, weights = undisturbed
     assert [epoch.epoch for epoch in epochs] == [0, 1, 2, 3, 4]
     assert all(epoch.score is not None and epoch.seconds is not None and epoch.lr for epoch in epochs[1:])
-    assert [epoch.lr for epoch in epochs[1:]] == pytest.approx([1e-3 * 0.05 ** (k / 3) for k in range(4)], rel=1e-4)
+    assert [epoch.lr for epoch in epochs[1:]] == pytest.approx([1e-3 * 0.02 ** (k / 3) for k in range(4)], rel=1e-4)
     parent = torch.load(FOUNDATION, weights_only=False, map_location="cpu").state_dict()
     assert weights["atomic_numbers"].tolist() == parent["atomic_numbers"].tolist()
     assert set(parent) <= set(weights)
@@ -442,3 +445,32 @@ def test_the_trainer_ends_when_its_parent_is_killed() -> None:
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not psutil.pid_exists(pid)
+
+
+def test_a_training_on_a_cpu_has_the_compiled_convolution_until_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from heo_core.finetuning import resumable
+
+    module = load_module(resolve_model("heo-mini"), "cpu")
+    convolutions = [interaction.conv_tp for interaction in module.interactions]
+    seen = []
+
+    def run_loop(**arguments: Any) -> None:
+        seen.extend(hasattr(interaction, "conv_fusion") for interaction in arguments["model"].interactions)
+        raise resumable.PatienceExhaustedError
+
+    monkeypatch.setattr(resumable.tools, "train", run_loop)
+    handler = SimpleNamespace(restore=lambda _: 0, is_exhausted=False, best=(0.1, 0))
+    train = resumable.make_loop(tmp_path)
+    for device in ("cpu", "cuda"):
+        train(
+            model=module,
+            device=torch.device(device),
+            checkpoint_handler=handler,
+            logger=SimpleNamespace(),
+            optimizer=None,
+            max_num_epochs=1,
+        )
+    assert seen == [True, True, False, False]
+    assert not any("forward" in vars(convolution) for convolution in convolutions)

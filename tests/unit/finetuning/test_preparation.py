@@ -63,6 +63,23 @@ def test_rows_of_another_calculation_do_not_move_the_e0s_and_are_named() -> None
     assert left_out == pytest.approx({"own-4": -1.5}, abs=0.05)
 
 
+def test_rows_of_a_rare_element_are_not_taken_for_rows_of_another_calculation() -> None:
+    rng, rows = np.random.default_rng(0), [replace(s, energy_ev=-5.0 * s.n_atoms) for s in make_compositions()] * 50
+    rare = [replace(s, species=("Ce", *s.species[1:]), energy_ev=-5.0 * s.n_atoms - 3.0) for s in rows[:3]]
+    predictions = [Prediction((-5.0 + rng.normal(0, 0.01)) * s.n_atoms, None) for s in (*rows, *rare)]
+    found, left_out = estimate_e0s([*rows, *rare], predictions, dict.fromkeys(("Mg", "Ni", "O", "Ce"), 0.0))
+    assert left_out == {}
+    assert found["Ce"] < -1.0
+
+
+def test_rows_that_differ_from_a_perfect_majority_by_less_than_a_tenth_are_fitted() -> None:
+    rows = [replace(s, immutable_id=f"own-{i}", energy_ev=-5.0 * s.n_atoms) for i, s in enumerate(make_compositions())]
+    predictions = [Prediction(s.energy_ev + (0.05 * s.n_atoms if i == 4 else 0.0), None) for i, s in enumerate(rows)]
+    found, left_out = estimate_e0s(rows, predictions, dict.fromkeys(("Mg", "Ni", "O"), 0.0))
+    assert left_out == {}
+    assert any(abs(shift) > 1e-3 for shift in found.values())
+
+
 def test_averaged_e0s_give_the_energies_by_themselves() -> None:
     atoms = {"Mg": -1.5, "Ni": -3.0, "O": -7.0}
     structures = [replace(s, energy_ev=sum(atoms[symbol] for symbol in s.species)) for s in make_compositions()]
@@ -199,9 +216,9 @@ def test_heo_mini_replays_what_it_was_taught_and_the_energies_move_with_the_e0s(
     assert preparation.replay == {
         "structures": "foundation",
         "labels": "own",
-        "n_cells": 6,
+        "n_cells": 30,
         "n_left_out": 0,
-        "n_with_energies": 6,
+        "n_with_energies": 30,
     }
     before, taught = describe(foundation)["e0s"], {s.immutable_id: s for s in load_taught_cells(foundation)}
     for frame in ase.io.read(tmp_path / "train.extxyz", index="6:"):
