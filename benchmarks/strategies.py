@@ -22,6 +22,7 @@ from flows.settings import load_settings
 COLUMNS = {
     "held-out force MAE, meV/Å": ("energy-forces:{dataset}", "forces_mae_ev_per_ang", 1000),
     "held-out energy RMSE, meV/atom": ("energy-forces:{dataset}", "energy_rmse_ev_per_atom", 1000),
+    "held-out energy MAE, meV/atom": ("energy-forces:{dataset}", "energy_mae_ev_per_atom", 1000),
     "off-equilibrium force RMSE, meV/Å": ("off-equilibrium", "forces_rmse_ev_per_ang", 1000),
     "softening slope": ("off-equilibrium", "forces_softening_slope", 1),
     "simple oxides force RMSE, meV/Å": ("forgetting-holdout", "forces_rmse_ev_per_ang", 1000),

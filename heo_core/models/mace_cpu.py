@@ -223,7 +223,7 @@ class _Derivatives(torch.autograd.Function):
     def backward(ctx: Any, *changes: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         *factors, d_messages, edge_index = ctx.saved_tensors
         gradients = [torch.zeros_like(tensor) for tensor in (*factors, d_messages)]
-        # Messages are linear in each factor: their derivative along a change of it are the messages of the change.
+        # Messages are linear in each factor: along a change of it their derivative is the messages of that change.
         for i, change in enumerate(changes):
             if change is None:
                 continue
