@@ -386,6 +386,7 @@ STRATEGIES: dict[Strategy, dict[str, Any]] = {
         "max_num_epochs": 10,
         "batch_size": 5,
         "energy_weight": 1.0,
+        "ema_decay": 0.99,
         "dtype": "float64",
     },
     "freeze": _FINETUNING,
@@ -433,8 +434,8 @@ class ReplayParams(Params):
     )
     n_cells: PositiveInt | None = Field(
         None,
-        description="how many cells to replay, at most; empty: as many as there are structures to train on, five times "
-        "as many where the foundation's own cells are replayed",
+        description="how many cells to replay, at most; empty: of copies as many as there are structures to train on, "
+        "of the foundation's own cells up to five times as many, of a dataset all",
     )
     shuffled_fraction: NonNegativeFloat = Field(
         0.6,
@@ -538,7 +539,7 @@ class FinetuneParams(Params):
     )
     ema: bool | None = Field(None, description=f"average the weights over the last steps; {_describe_empty('ema')}")
     ema_decay: PositiveFloat | None = Field(
-        None, lt=1, description=f"decay of that average; 0.995 suits long runs; {_describe_empty('ema_decay')}"
+        None, lt=1, description=f"decay of that average; {_describe_empty('ema_decay')}"
     )
     dtype: Literal["float32", "float64"] | None = Field(
         None, description=f"precision of the training; {_describe_empty('dtype')}"
