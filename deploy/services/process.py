@@ -48,7 +48,7 @@ def spawn(
 ) -> psutil.Process:
     """Start a command in a session of its own, with no stdin, both outputs appended to `log`."""
     _rotate(log)
-    with log.open("ab") as output, _default_signals():
+    with log.open("ab") as output, default_signals():
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -73,7 +73,7 @@ def _rotate(log: Path) -> None:
 
 
 @contextmanager
-def _default_signals() -> Iterator[None]:
+def default_signals() -> Iterator[None]:
     """Let a child start with default signal handlers.
 
     A signal that is ignored stays ignored through exec: a service started from a background job would not hear the
