@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mace.data import AtomicData, KeySpecification, config_from_atoms
+from heo_mini_training import to_graphs
 from mace.modules.loss import UniversalLoss
-from mace.tools import AtomicNumberTable, torch_geometric
+from mace.tools import torch_geometric
 from relaxation import Clock, make_medium_model
 
 from heo_core.curation import curate, open_source
@@ -45,7 +45,6 @@ from heo_core.records import EpochMetrics, ModelFile, Structure
 
 BAR = 1.03
 STEP_BAR = 1.0
-KEYS = KeySpecification(info_keys={"energy": "REF_energy"}, arrays_keys={"forces": "REF_forces"})
 
 
 def read_sample() -> tuple[list[Structure], list[Structure]]:
@@ -87,13 +86,9 @@ def measure_steps(model: ModelFile, structures: Sequence[Structure], rounds: int
     """CPU ms an atom of a step with either convolution, and how far the derivatives differ from MACE's own."""
     module = load_module(model, "cpu")
     weights = [weight.requires_grad_(True) for weight in module.parameters()]
-    table, loss = AtomicNumberTable(module.atomic_numbers.tolist()), UniversalLoss(1.0, 10.0, 10.0)
     known = [s for s in structures if not model.unknown_elements(s.species)]
-    graphs = [
-        AtomicData.from_config(config_from_atoms(a, KEYS), z_table=table, cutoff=float(module.r_max))
-        for a in to_labelled_atoms(known)
-    ]
-    batch = torch_geometric.Batch.from_data_list(graphs)
+    graphs = to_graphs(to_labelled_atoms(known), module.atomic_numbers.tolist(), float(module.r_max))
+    batch, loss = torch_geometric.Batch.from_data_list(graphs), UniversalLoss(1.0, 10.0, 10.0)
     clock, best, derivatives = Clock("cpu"), dict[str, float](), dict[str, np.ndarray]()
     for _ in range(rounds + 1):  # the first compiles
         for name, convolution in (("mace", contextlib.nullcontext()), ("heo", fused_convolutions(module))):

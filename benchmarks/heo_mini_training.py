@@ -92,13 +92,13 @@ def fit_e0s(cells: Sequence[AtomicData]) -> np.ndarray:
     return np.linalg.solve(gram, fractions.T @ (energies - energies.mean())) + energies.mean()
 
 
-def to_graphs(cells: Sequence[Atoms], elements: Sequence[int]) -> list[AtomicData]:
+def to_graphs(
+    cells: Sequence[Atoms], elements: Sequence[int], cutoff: float = ARCHITECTURE["r_max"]
+) -> list[AtomicData]:
     """MACE's graphs of cells with their reference labels."""
     table = AtomicNumberTable(list(elements))
     return [
-        AtomicData.from_config(
-            config_from_atoms(atoms, key_specification=KEYS), z_table=table, cutoff=ARCHITECTURE["r_max"]
-        )
+        AtomicData.from_config(config_from_atoms(atoms, key_specification=KEYS), z_table=table, cutoff=cutoff)
         for atoms in cells
     ]
 

@@ -34,7 +34,7 @@ _DONE_FILE = "prepared.json"
 # Share of the replayed cells that watches their own head, where they have one.
 _REPLAY_VALIDATION = 0.1
 
-# The more of these are replayed, the more can be learned from the rows before the model softens: docs/finetuning.md.
+# What it costs off equilibrium to learn the rows with more and with fewer of them: docs/finetuning.md.
 _TAUGHT_CELLS_PER_ROW = 5
 
 

@@ -159,7 +159,7 @@ def make_loop(folder: Path) -> Callable[..., None]:
             reason = "patience"
         elif start < arguments["max_num_epochs"]:
             try:
-                with _cpu_layers(arguments):
+                with _choose_convolution(arguments):
                     run_loop(**arguments | {"start_epoch": start})
             except PatienceExhaustedError:
                 reason = "patience"
@@ -172,7 +172,7 @@ def make_loop(folder: Path) -> Callable[..., None]:
     return train
 
 
-def _cpu_layers(arguments: dict[str, Any]) -> AbstractContextManager[None]:
+def _choose_convolution(arguments: dict[str, Any]) -> AbstractContextManager[None]:
     """MACE's own convolution on a GPU, the compiled one on a CPU."""
     on_cpu = torch.device(arguments["device"]).type == "cpu"
     return fused_convolutions(arguments["model"]) if on_cpu else nullcontext()
