@@ -15,7 +15,7 @@ were computed with the potential SevenNet 7net-0 (not with DFT). Every frame car
 that each break exactly one curation rule. `train` trains a MACE from scratch on the chemical systems that the sample
 does *not* use, and on `data/`, cells of other structure types that `prototype_cells.py` and `label_with_sevennet.py`
 made; `train --refit-e0s` then shifts its E0s by a fit on the training cells. `card` measures the model and writes
-`card.json`. `replay` writes some of the training cells beside the model, for a finetuning to replay. Chemical systems
+`card.json`. `replay` writes the training cells beside the model, for a finetuning to replay. Chemical systems
 (sets of elements), never single frames, are what is split: frames of one relaxation follow each other.
 """
 
@@ -117,7 +117,6 @@ SCHEMA = pa.schema(
 MODEL_NAME = "heo-mini"
 MODEL_VERSION = "1.3.0"
 EPOCHS = 120
-REPLAY_CELLS, REPLAY_SEED = 4000, 3
 E0_RIDGE = 0.1
 
 Row = dict[str, Any]
@@ -638,15 +637,13 @@ def make_card(teacher: Path, sample: Path, work: Path, out: Path, lemat: Path | 
 
 
 def make_replay(teacher: Path, sample: Path, out: Path) -> str:
-    """Write some of the training cells, drawn at random, as curated rows; returns what was written."""
+    """Write the training cells as curated rows; returns what was written."""
     from heo_core.curation.rows import ROW_SCHEMA
 
-    cells = load_split(teacher, sample)["train"]
-    drawn = np.random.default_rng(REPLAY_SEED).choice(len(cells), REPLAY_CELLS, replace=False)
     empty = dict.fromkeys(ROW_SCHEMA.names)
     rows = []
-    for number, i in enumerate(drawn):
-        row = row_from_cell(cells[i], f"heo-mini-{number:04d}") | {"source": "7net0", "nperiodic_dimensions": 3}
+    for number, cell in enumerate(load_split(teacher, sample)["train"]):
+        row = row_from_cell(cell, f"heo-mini-{number:04d}") | {"source": "7net0", "nperiodic_dimensions": 3}
         rows.append(empty | {name: value for name, value in row.items() if name in empty})
         rows[-1]["forces"] = np.round(row["forces"], 5).tolist()
         for name in ("cartesian_site_positions", "lattice_vectors"):

@@ -365,11 +365,11 @@ Strategy = Literal["replay", "naive", "freeze", "lora", "scratch"]
 _FINETUNING: dict[str, Any] = {
     "E0s": "estimated",
     "lr": None,
-    "lr_final_fraction": 0.02,
-    "max_num_epochs": 24,
+    "lr_final_fraction": 0.03,
+    "max_num_epochs": 9,
     "batch_size": 4,
     "loss": "universal",
-    "energy_weight": 15.0,
+    "energy_weight": 13.0,
     "forces_weight": 10.0,
     "ema": True,
     "ema_decay": 0.995,
@@ -389,8 +389,8 @@ STRATEGIES: dict[Strategy, dict[str, Any]] = {
         "ema_decay": 0.99,
         "dtype": "float64",
     },
-    "freeze": _FINETUNING,
-    "lora": _FINETUNING,
+    "freeze": _FINETUNING | {"max_num_epochs": 36},
+    "lora": _FINETUNING | {"max_num_epochs": 36},
     "scratch": _FINETUNING
     | {
         "E0s": "average",
@@ -435,7 +435,12 @@ class ReplayParams(Params):
     n_cells: PositiveInt | None = Field(
         None,
         description="how many cells to replay, at most; empty: of copies as many as there are structures to train on, "
-        "of the foundation's own cells up to five times as many, of a dataset all",
+        "of the foundation's own cells up to nine times as many, of a dataset all",
+    )
+    row_copies: PositiveInt | None = Field(
+        None,
+        description="how many times a pass goes over each structure to train on, beside once over each replayed cell; "
+        "empty: 4 beside the foundation's own cells, else 1",
     )
     shuffled_fraction: NonNegativeFloat = Field(
         0.6,
@@ -454,7 +459,7 @@ class ReplayParams(Params):
     max_force_ev_per_ang: PositiveFloat = Field(20.0, description="cells with a larger force are not replayed, eV/Å")
     weight: PositiveFloat = Field(1.0, description="weight of a replayed cell in the loss; one of the dataset has 1")
     stress_weight: NonNegativeFloat = Field(
-        10.0, description="weight of the stress of replayed cells in the loss, whatever that of the dataset's stress is"
+        5.0, description="weight of the stress of replayed cells in the loss, whatever that of the dataset's stress is"
     )
     multiheads_finetuning: bool = Field(
         default=False,
@@ -505,7 +510,7 @@ class FinetuneParams(Params):
     )
     lr: PositiveFloat | None = Field(
         None,
-        description="learning rate; empty: 1e-4, or 8e-3 for a model file below 4 MB such as heo-mini, and 1e-2 from "
+        description="learning rate; empty: 1e-4, or 1.2e-2 for a model file below 4 MB such as heo-mini, and 1e-2 from "
         "scratch",
     )
     lr_final_fraction: PositiveFloat | None = Field(

@@ -34,8 +34,9 @@ _DONE_FILE = "prepared.json"
 # Share of the replayed cells that watches their own head, where they have one.
 _REPLAY_VALIDATION = 0.1
 
-# What it costs off equilibrium to learn the rows with more and with fewer of them: docs/finetuning.md.
-_TAUGHT_CELLS_PER_ROW = 5
+# Of the foundation's own cells in a pass, and how often each row comes in it beside them. What it costs off equilibrium
+# to learn the rows with more and with fewer of them: docs/finetuning.md.
+_TAUGHT_CELLS_PER_ROW, _ROW_COPIES = 9, 4
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Preparation:
 
     foundation: the model file, with the E0s of the run. e0s: eV by element; empty where MACE fits them (scratch).
     outliers: rows whose energies the E0s were not fitted to, with their errors (eV/atom by immutable_id). replay: what
-    is replayed (structures, labels, n_cells, n_left_out, n_with_energies); None for another strategy.
+    is replayed (structures, labels, n_cells, n_left_out, n_with_energies, row_copies); None for another strategy.
     """
 
     foundation: Path
@@ -82,6 +83,7 @@ def prepare_training(
         potential = load_model(_to_model_file(path, foundation), device=device, dtype=params.dtype or "float64")
         params, replayable = _find_taught(training_set, replayable, params, foundation, e0s)
         cells, replay = _choose_replay(training_set, replayable, params, potential)
+        train *= replay["row_copies"]
         if uses_two_heads(params):
             if len(cells) < 2:
                 raise InputError(
@@ -143,7 +145,8 @@ def _find_taught(
         before = describe(foundation)["e0s"]
         taught = shift_energies(taught, {element: e0s[element] - before[element] for element in before})
         n_cells = params.replay.n_cells or _TAUGHT_CELLS_PER_ROW * len(training_set.train)
-        found = {"structures": "foundation", "labels": "own", "n_cells": n_cells}
+        row_copies = params.replay.row_copies or _ROW_COPIES
+        found = {"structures": "foundation", "labels": "own", "n_cells": n_cells, "row_copies": row_copies}
     return params.model_copy(update={"replay": params.replay.model_copy(update=found)}), taught
 
 
@@ -179,6 +182,7 @@ def _choose_replay(
         "n_cells": len(labelled),
         "n_left_out": len(cells) - len(labelled),
         "n_with_energies": sum(len(group) for group, energies in groups if energies),
+        "row_copies": options.row_copies or 1,
     }
     atoms = [cell for group, energies in groups for cell in to_labelled_atoms(group, energies=energies, **weights)]
     return atoms, facts

@@ -89,8 +89,9 @@ def to_labelled_atoms(
 ) -> list[Atoms]:
     """ASE atoms with MACE's keys: REF_energy (eV), REF_forces (eV/Å), REF_stress (eV/Å³), and weights in the loss.
 
-    weight: of each structure. stress_weight: of its stress, as a fraction of the run's. energies: false gives the
-    energies no weight, for labels on another scale.
+    weight: of each structure; it stands with each label, because MACE's universal loss does not read a structure's own.
+    stress_weight: of its stress, as a fraction of the run's. energies: false gives the energies no weight, for labels
+    on another scale.
     """
     return [_to_labelled(structure, weight, stress_weight, energies=energies) for structure in structures]
 
@@ -100,9 +101,9 @@ def _to_labelled(structure: Structure, weight: float, stress_weight: float, *, e
     atoms.info = {
         "immutable_id": structure.immutable_id,
         "REF_energy": structure.energy_ev,
-        "config_weight": weight,
-        "config_energy_weight": 1.0 if energies else 0.0,
-        "config_stress_weight": stress_weight,
+        "config_energy_weight": weight if energies else 0.0,
+        "config_forces_weight": weight,
+        "config_stress_weight": weight * stress_weight,
     }
     atoms.arrays["REF_forces"] = structure.forces_ev_per_ang
     if structure.stress_ev_per_ang3 is not None:

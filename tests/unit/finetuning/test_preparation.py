@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import ase.io
+import mace.modules
 import numpy as np
 import pytest
+import torch
+from mace.data import AtomicData, KeySpecification, config_from_atoms
+from mace.tools import AtomicNumberTable
+from mace.tools.torch_geometric import Batch
 from test_finetuning import make_structures
 
 from heo_core.errors import InputError
@@ -20,7 +26,7 @@ from heo_core.finetuning.replay import (
     make_replay_cells,
     shift_energies,
 )
-from heo_core.finetuning.training_set import make_training_set
+from heo_core.finetuning.training_set import make_training_set, to_labelled_atoms
 from heo_core.models import Potential, describe, inspect_file, load_model, resolve_model
 from heo_core.params import FinetuneParams, ReplayParams
 from heo_core.records import Prediction, Structure
@@ -216,16 +222,38 @@ def test_heo_mini_replays_what_it_was_taught_and_the_energies_move_with_the_e0s(
     assert preparation.replay == {
         "structures": "foundation",
         "labels": "own",
-        "n_cells": 30,
+        "n_cells": 54,
         "n_left_out": 0,
-        "n_with_energies": 30,
+        "n_with_energies": 54,
+        "row_copies": 4,
     }
+    frames = ase.io.read(tmp_path / "train.extxyz", index=":")
+    assert Counter(f.info["immutable_id"] for f in frames[:24]) == {s.immutable_id: 4 for s in structures}
+    assert len({f.info["immutable_id"] for f in frames[24:]}) == 54
     before, taught = describe(foundation)["e0s"], {s.immutable_id: s for s in load_taught_cells(foundation)}
-    for frame in ase.io.read(tmp_path / "train.extxyz", index="6:"):
+    for frame in frames[24:]:
         cell = taught[frame.info["immutable_id"]]
         shift = sum(preparation.e0s[symbol] - before[symbol] for symbol in cell.species)
         assert frame.info["REF_energy"] == pytest.approx(cell.energy_ev + shift, abs=1e-5)
         np.testing.assert_allclose(frame.arrays["REF_forces"], cell.forces_ev_per_ang, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("loss", "ratio"), [("UniversalLoss", (0.45, 0.5)), ("WeightedEnergyForcesStressLoss", (0.5, 0.5))]
+)
+def test_the_weight_of_a_cell_is_read_by_each_of_maces_losses(loss: str, ratio: tuple[float, float]) -> None:
+    structures = [replace(s, stress_ev_per_ang3=np.full((3, 3), 0.2)) for s in make_structures(3)]
+
+    def compute_loss(weight: float) -> float:
+        keys = KeySpecification({"energy": "REF_energy", "stress": "REF_stress"}, {"forces": "REF_forces"})
+        atoms = to_labelled_atoms(structures, weight=weight)
+        table = AtomicNumberTable(sorted({int(z) for a in atoms for z in a.numbers}))
+        configurations = [config_from_atoms(a, key_specification=keys) for a in atoms]
+        batch = Batch.from_data_list([AtomicData.from_config(c, table, cutoff=3.0) for c in configurations])
+        nothing = {name: torch.zeros_like(batch[name]) for name in ("energy", "forces", "stress")}
+        return float(getattr(mace.modules, loss)(1.0, 1.0, 1.0)(batch, nothing))
+
+    assert ratio[0] <= compute_loss(0.5) / compute_loss(1.0) <= ratio[1] + 1e-6
 
 
 def test_a_shift_counts_every_atom() -> None:
