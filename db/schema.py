@@ -342,6 +342,10 @@ class TrainingRun(Base):
     e0s: Mapped[dict[str, Any] | None] = mapped_column(
         comment="energy of each element's free atom that training started from, eV"
     )
+    e0_outliers: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="structures trained on whose energies no E0s explain, perhaps of another calculation: the foundation's "
+        "error after the fit, eV/atom, by immutable_id; null where E0s were not estimated"
+    )
     replay: Mapped[dict[str, Any] | None] = mapped_column(
         comment="what was replayed: source, labels and n_cells; null where nothing was"
     )

@@ -203,6 +203,7 @@ class _Run:
                 n_validation=len(training_set.validation),
                 left_out=training_set.left_out,
                 e0s=preparation.e0s or None,
+                e0_outliers=preparation.outliers if self.params.resolve().E0s == "estimated" else None,
                 replay=preparation.replay,
             )
         logger.info(

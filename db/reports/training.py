@@ -35,6 +35,7 @@ def load_training_runs(session: Session, model_ids: Sequence[int]) -> list[dict[
             "n_validation": run.n_validation,
             "left_out": run.left_out,
             "e0s": run.e0s,
+            "e0_outliers": run.e0_outliers,
             "replay": run.replay,
             "best_epoch": run.best_epoch,
             "wall_s": run.wall_s,

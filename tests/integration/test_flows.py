@@ -248,10 +248,20 @@ def test_a_finetuning_makes_one_model_that_is_assessed(
     from flows.finetune import finetune
 
     curate(small.model_copy(update={"split": SplitParams(seed=1)}))
+    # As if by another calculation.
+    ((odd,),) = query(
+        database_url,
+        """
+        update structure set energy_ev = energy_ev + 2 * n_atoms
+        where id = (select min(structure_id) from dataset_member where split = 'train') returning immutable_id
+        """,
+    )
     params = FinetuneParams(dataset="small", max_num_epochs=2, replay=ReplayParams(n_cells=10))
     model_version_id = finetune(params, assess=False)
     assert finetune(params) == model_version_id
     assert query(database_url, "select state, n_resumes, count(*) over () from training_run") == [("completed", 0, 1)]
+    ((outliers,),) = query(database_url, "select e0_outliers from training_run")
+    assert {name: round(error) for name, error in outliers.items()} == {odd: -2}
     assert query(database_url, "select epoch from epoch_metric order by 1") == [(n,) for n in range(3)]
     assert query(database_url, "select count(*) from model_version where training_run_id is not null") == [(1,)]
     ((uri, sha256, parent, e0s, seconds),) = query(

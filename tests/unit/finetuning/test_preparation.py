@@ -78,6 +78,17 @@ def test_rows_of_a_rare_element_are_not_taken_for_rows_of_another_calculation() 
     assert found["Ce"] < -1.0
 
 
+def test_a_row_that_only_another_one_makes_look_far_is_not_left_out() -> None:
+    rows = [replace(s, energy_ev=-5.0 * s.n_atoms) for s in make_compositions()] * 20
+    cerium = replace(rows[0], species=("Ce", *rows[0].species[1:]), immutable_id="own-good")
+    odd = replace(cerium, immutable_id="own-odd", energy_ev=-3.0 * cerium.n_atoms)
+    rows += [cerium, odd]
+    predictions = [Prediction(-5.0 * s.n_atoms, None) for s in rows]
+    found, left_out = estimate_e0s(rows, predictions, dict.fromkeys(("Mg", "Ni", "O", "Ce"), 0.0))
+    assert left_out == pytest.approx({"own-odd": -2.0}, abs=1e-6)
+    assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=1e-6)
+
+
 def test_rows_that_differ_from_a_perfect_majority_by_less_than_a_tenth_are_fitted() -> None:
     rows = [replace(s, immutable_id=f"own-{i}", energy_ev=-5.0 * s.n_atoms) for i, s in enumerate(make_compositions())]
     predictions = [Prediction(s.energy_ev + (0.05 * s.n_atoms if i == 4 else 0.0), None) for i, s in enumerate(rows)]

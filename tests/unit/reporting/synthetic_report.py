@@ -490,7 +490,7 @@ def make_hostile_report(text):
         "relaxations": data.relaxations.assign(formula_reduced=f"MgO{text}", case_id=f"case{text}"),
         "force_components": data.force_components.assign(immutable_id=f"id{text}", formula_reduced=f"MgO{text}"),
         "training_runs": data.training_runs.assign(
-            failure=text, device=text, left_out=[{text: 2}], params=[{text: text}]
+            failure=text, device=text, left_out=[{text: 2}], e0_outliers=[{text: 0.3}], params=[{text: text}]
         ),
         "splits": data.splits.assign(split=[f"{i}{text}" for i in range(3)]),
         "models": data.models.assign(
