@@ -296,8 +296,8 @@ def summarise(session: Session, model_version_id: int) -> dict[str, Any]:
 
 def _summarise_run(run: TrainingRun) -> dict[str, Any]:
     names = (
-        "state n_train n_validation left_out replay best_epoch best_score stop_reason n_resumes mace_arguments "
-        "flow_run_id started_at finished_at"
+        "state n_train n_validation left_out e0_outliers replay best_epoch best_score stop_reason n_resumes "
+        "mace_arguments flow_run_id started_at finished_at"
     )
     return {"run": run.id, **{name: getattr(run, name) for name in names.split()}}
 

@@ -57,7 +57,7 @@ class Base(DeclarativeBase):
         int: BigInteger,
         float: Double,
         datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
+        dict[str, Any]: JSONB(none_as_null=True),
         list[str]: ARRAY(Text),
         list[float]: ARRAY(Double),
         list[list[float]]: ARRAY(Double, dimensions=2),
@@ -343,11 +343,12 @@ class TrainingRun(Base):
         comment="energy of each element's free atom that training started from, eV"
     )
     e0_outliers: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="structures trained on whose energies no E0s explain, perhaps of another calculation: the foundation's "
-        "error after the fit, eV/atom, by immutable_id; null where E0s were not estimated"
+        comment="structures trained on that the E0s were not fitted to, perhaps labelled by another calculation: "
+        "energy predicted with the fitted E0s less reference, eV/atom by immutable_id; null where E0s were not "
+        "estimated"
     )
     replay: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="what was replayed: source, labels and n_cells; null where nothing was"
+        comment="what was replayed: structures, labels, n_cells, row_copies; null where nothing was"
     )
     mace_arguments: Mapped[list[str]] = mapped_column(comment="what mace_run_train was told, without paths and device")
     state: Mapped[str] = mapped_column(comment="running, completed or failed")

@@ -195,6 +195,7 @@ class _Run:
             folder=self.folder,
             device=self.device,
         )
+        replay = preparation.replay
         with session_scope(self.url) as session:
             training.describe_training_run(
                 session,
@@ -203,15 +204,15 @@ class _Run:
                 n_validation=len(training_set.validation),
                 left_out=training_set.left_out,
                 e0s=preparation.e0s or None,
-                e0_outliers=preparation.outliers if self.params.resolve().E0s == "estimated" else None,
-                replay=preparation.replay,
+                e0_outliers=preparation.outliers,
+                replay=replay,
             )
         logger.info(
             "training %s (%s) on %d structures%s, validated on %d%s%s",
             self.name,
             self.params.strategy,
             len(training_set.train),
-            f" and {preparation.replay['n_cells']} replayed cells" if preparation.replay else "",
+            f", each {replay['row_copies']} times a pass, and {replay['n_cells']} replayed cells" if replay else "",
             len(training_set.validation),
             "".join(f"; {count} left out: {reason}" for reason, count in training_set.left_out.items()),
             "; going on from the last finished epoch" if is_begun(self.folder) else "",

@@ -405,7 +405,7 @@ low-rank additions to its weights; scratch trains a new model, for example on th
 
 
 def _describe_empty(field: str) -> str:
-    """Say what an empty field is with each strategy: "empty: 6; naive 10, scratch 40"."""
+    """Say what an empty field is with each strategy: "empty: 4; naive 5"."""
     usual = _show(_FINETUNING[field])
     others = {strategy: _show(fields[field]) for strategy, fields in STRATEGIES.items()}
     unusual = ", ".join(f"{strategy} {value}" for strategy, value in others.items() if value != usual)
@@ -440,7 +440,7 @@ class ReplayParams(Params):
     row_copies: PositiveInt | None = Field(
         None,
         description="how many times a pass goes over each structure to train on, beside once over each replayed cell; "
-        "empty: 4 beside the foundation's own cells, else 1",
+        "empty: as often as leaves it two replayed cells each time, 1 to 4",
     )
     shuffled_fraction: NonNegativeFloat = Field(
         0.6,
@@ -457,7 +457,11 @@ class ReplayParams(Params):
         0.05, lt=0.3, description="largest component of the random strain tensor of the copies; each is drawn evenly"
     )
     max_force_ev_per_ang: PositiveFloat = Field(20.0, description="cells with a larger force are not replayed, eV/Å")
-    weight: PositiveFloat = Field(1.0, description="weight of a replayed cell in the loss; one of the dataset has 1")
+    weight: PositiveFloat = Field(
+        1.0,
+        description="weight of a replayed cell in the loss; one of the dataset has 1. The universal loss multiplies "
+        "errors with it, and takes those below 0.01 by their squares",
+    )
     stress_weight: NonNegativeFloat = Field(
         5.0, description="weight of the stress of replayed cells in the loss, whatever that of the dataset's stress is"
     )
@@ -520,7 +524,9 @@ class FinetuneParams(Params):
         + _describe_empty("lr_final_fraction"),
     )
     max_num_epochs: PositiveInt | None = Field(
-        None, description=f"passes over the training split, at most; {_describe_empty('max_num_epochs')}"
+        None,
+        description="passes over the training split, at most (with replay, each has a structure replay.row_copies "
+        f"times); {_describe_empty('max_num_epochs')}",
     )
     patience: NonNegativeInt | None = Field(
         None,

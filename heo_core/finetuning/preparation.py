@@ -34,9 +34,10 @@ _DONE_FILE = "prepared.json"
 # Share of the replayed cells that watches their own head, where they have one.
 _REPLAY_VALIDATION = 0.1
 
-# Of the foundation's own cells in a pass, and how often each row comes in it beside them. What it costs off equilibrium
-# to learn the rows with more and with fewer of them: docs/finetuning.md.
-_TAUGHT_CELLS_PER_ROW, _ROW_COPIES = 9, 4
+# Of the foundation's own cells; and how often a row stands beside them: as often as leaves it two replayed cells each
+# time, four times at most. What other numbers cost off equilibrium: docs/finetuning.md.
+_TAUGHT_CELLS_PER_ROW = 9
+_CELLS_PER_ROW_COPY, _MOST_ROW_COPIES = 2, 4
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,14 @@ class Preparation:
     """What the training starts from.
 
     foundation: the model file, with the E0s of the run. e0s: eV by element; empty where MACE fits them (scratch).
-    outliers: rows whose energies the E0s were not fitted to, with their errors (eV/atom by immutable_id). replay: what
+    outliers: rows whose energies the E0s were not fitted to, with their errors (eV/atom by immutable_id); None where
+    E0s were not estimated. replay: what
     is replayed (structures, labels, n_cells, n_left_out, n_with_energies, row_copies); None for another strategy.
     """
 
     foundation: Path
     e0s: dict[str, float]
-    outliers: dict[str, float]
+    outliers: dict[str, float] | None
     replay: dict[str, Any] | None
 
 
@@ -72,9 +74,9 @@ def prepare_training(
     done = folder / _DONE_FILE
     if done.exists():
         stored = json.loads(done.read_text())
-        return Preparation(folder / "foundation.model", stored["e0s"], stored.get("outliers", {}), stored["replay"])
+        return Preparation(folder / "foundation.model", stored["e0s"], stored.get("outliers"), stored["replay"])
     params = params.resolve()
-    path, e0s, outliers = folder / "foundation.model", dict[str, float](), dict[str, float]()
+    path, e0s, outliers = folder / "foundation.model", dict[str, float](), None
     if params.strategy != "scratch":
         e0s, outliers = _choose_e0s(training_set, params, foundation, device)
         write_with_e0s(foundation, e0s, path)
@@ -104,15 +106,15 @@ def prepare_training(
 
 def _choose_e0s(
     training_set: TrainingSet, params: FinetuneParams, foundation: ModelFile, device: str
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the E0s of the run (eV by element), and the rows that they were not fitted to with their errors."""
+) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Return the E0s of the run (eV by element), and their outliers with their errors; None where none were sought."""
     e0s: dict[str, float] = describe(foundation)["e0s"]
     if params.E0s == "average":
-        return average_e0s(training_set.train, e0s), {}
+        return average_e0s(training_set.train, e0s), None
     if params.E0s == "estimated":
         potential = load_model(foundation, device=device, dtype="float64")
         return estimate_e0s(training_set.train, potential.predict(training_set.train), e0s)
-    return e0s, {}
+    return e0s, None
 
 
 def _to_model_file(path: Path, foundation: ModelFile) -> ModelFile:
@@ -145,8 +147,7 @@ def _find_taught(
         before = describe(foundation)["e0s"]
         taught = shift_energies(taught, {element: e0s[element] - before[element] for element in before})
         n_cells = params.replay.n_cells or _TAUGHT_CELLS_PER_ROW * len(training_set.train)
-        row_copies = params.replay.row_copies or _ROW_COPIES
-        found = {"structures": "foundation", "labels": "own", "n_cells": n_cells, "row_copies": row_copies}
+        found = {"structures": "foundation", "labels": "own", "n_cells": n_cells}
     return params.model_copy(update={"replay": params.replay.model_copy(update=found)}), taught
 
 
@@ -182,10 +183,14 @@ def _choose_replay(
         "n_cells": len(labelled),
         "n_left_out": len(cells) - len(labelled),
         "n_with_energies": sum(len(group) for group, energies in groups if energies),
-        "row_copies": options.row_copies or 1,
+        "row_copies": options.row_copies or _choose_row_copies(len(labelled), len(training_set.train)),
     }
     atoms = [cell for group, energies in groups for cell in to_labelled_atoms(group, energies=energies, **weights)]
     return atoms, facts
+
+
+def _choose_row_copies(n_cells: int, n_rows: int) -> int:
+    return min(max(n_cells // (_CELLS_PER_ROW_COPY * n_rows), 1), _MOST_ROW_COPIES)
 
 
 def _take_own_labels(cells: Sequence[ReplayCell], potential: Potential, max_force_ev_per_ang: float) -> list[Structure]:

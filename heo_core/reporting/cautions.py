@@ -71,7 +71,7 @@ def compute_cautions(data: ReportData) -> list[Caution]:
         _find_partial_reference,
         _find_training_limits,
         _find_left_out,
-        _find_odd_labels,
+        _find_e0_outliers,
     )
     cautions = [caution for finder in finders for caution in finder(data)]
     return sorted(cautions, key=lambda caution: not caution.serious)
@@ -450,23 +450,23 @@ def _find_left_out(data: ReportData) -> Iterator[Caution]:
         )
 
 
-def _find_odd_labels(data: ReportData) -> Iterator[Caution]:
+def _find_e0_outliers(data: ReportData) -> Iterator[Caution]:
     """Structures trained on whose energies no energies of the free atoms explain."""
     parts = []
     for run in data.training_runs.to_dict("records"):
         outliers = run["e0_outliers"] if isinstance(run["e0_outliers"], dict) else {}
         if outliers:
             name, error = max(outliers.items(), key=lambda row: abs(row[1]))
-            parts.append(
-                f"{len(outliers)} of {run['n_train']} for {run['label']}, {name} most ({1000 * error:+.0f} meV/atom)"
-            )
+            furthest = f"{name} furthest ({1000 * error:+.0f} meV/atom)"
+            parts.append(f"{len(outliers)} of {run['n_train']} for {run['label']}, {furthest}")
     if parts:
         yield Caution(
-            "odd-labels",
+            "e0-outliers",
             False,
             "Energies of another calculation, perhaps",
-            "Some structures trained on have energies far from what the foundation model says with any energies of the "
-            "free atoms, as labels with another U, pseudopotential or magnetic order would: "
+            "Some structures trained on have energies far from what the foundation model says with any energies of "
+            "the free atoms, as labels with another U, pseudopotential or magnetic order would (predicted less "
+            "reference): "
             f"{'; '.join(parts)}. Like ones among the held-out structures decide an RMSE; judge by the MAE.",
         )
 

@@ -236,7 +236,8 @@ class ReportData:
     dataset: None, or label, source_uri, source_revision, licence, citation, label_kind ("surrogate" or "dft"),
     functionals, n_scanned, n_kept, params and content_hash.
     training_runs: e0s are the energies of free atoms, eV by element; e0_outliers: structures that they were not fitted
-    to, error of the foundation in eV/atom by immutable_id; replay: what was replayed; None where nothing was.
+    to, predicted less reference energy with them in eV/atom by immutable_id; replay: what was replayed; None where
+    nothing was.
     epochs: epoch 0 is the foundation model before training.
     trials: every training of the sweeps that a model here came from, the model's own too; label is that of its model,
     or SWEEP trial NUMBER where it made none; errors are those of its best epoch. trial_epochs: as epochs, of trials.

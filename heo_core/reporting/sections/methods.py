@@ -25,7 +25,7 @@ def build_methods(data: ReportData) -> Section:
         blocks.append(Facts(f"Training of {run['label']}: versions", flatten(run["versions"]), folded=True))
         for name, title in (
             ("e0s", "energies of free atoms, eV"),
-            ("e0_outliers", "structures that they were not fitted to, error of the foundation, eV/atom"),
+            ("e0_outliers", "outliers of these energies, predicted less reference, eV/atom"),
             ("replay", "what was replayed"),
             ("left_out", "rows left out"),
         ):

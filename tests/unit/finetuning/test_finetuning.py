@@ -115,8 +115,8 @@ def test_labels_and_weights_are_written_under_maces_keys(tmp_path: Path) -> None
     assert atoms.info["REF_energy"] == pytest.approx(structures[1].energy_ev)
     np.testing.assert_allclose(atoms.arrays["REF_forces"], structures[1].forces_ev_per_ang, atol=1e-7)
     np.testing.assert_allclose(atoms.info["REF_stress"], np.diag([0.1, 0.2, 0.3]))
-    weights = {name: atoms.info[f"config_{name}"] for name in ("weight", "energy_weight", "stress_weight")}
-    assert weights == {"weight": 0.5, "energy_weight": 0.0, "stress_weight": 0.0}
+    weights = {name: atoms.info[f"config_{name}_weight"] for name in ("energy", "forces", "stress")}
+    assert weights == {"energy": 0.0, "forces": 0.5, "stress": 0.0}
     assert atoms.pbc.all()
 
 
@@ -267,7 +267,7 @@ def test_a_real_training_reports_each_epoch_and_keeps_every_element(
     epochs, weights = undisturbed
     assert [epoch.epoch for epoch in epochs] == [0, 1, 2, 3, 4]
     assert all(epoch.score is not None and epoch.seconds is not None and epoch.lr for epoch in epochs[1:])
-    assert [epoch.lr for epoch in epochs[1:]] == pytest.approx([1e-3 * 0.02 ** (k / 3) for k in range(4)], rel=1e-4)
+    assert [epoch.lr for epoch in epochs[1:]] == pytest.approx([1e-3 * 0.03 ** (k / 3) for k in range(4)], rel=1e-4)
     parent = torch.load(FOUNDATION, weights_only=False, map_location="cpu").state_dict()
     assert weights["atomic_numbers"].tolist() == parent["atomic_numbers"].tolist()
     assert set(parent) <= set(weights)

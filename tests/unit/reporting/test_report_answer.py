@@ -414,11 +414,11 @@ def test_a_failed_training_and_rows_left_out_are_told(report):
 
 
 def test_structures_whose_energies_no_e0s_explain_are_told(report):
-    assert "odd-labels" not in find_codes(report)
+    assert "e0-outliers" not in find_codes(report)
     outliers = [{"mp-1": -0.2, "mp-2": 1.5862}] * len(report.training_runs)
     data = replace(report, training_runs=report.training_runs.assign(e0_outliers=outliers))
     cautions = {caution.code: caution.text for caution in compute_cautions(data)}
-    assert f"2 of 168 for {CANDIDATE}, mp-2 most (+1586 meV/atom)" in cautions["odd-labels"]
+    assert f"2 of 168 for {CANDIDATE}, mp-2 furthest (+1586 meV/atom)" in cautions["e0-outliers"]
 
 
 def test_levels_over_other_structures_than_the_paired_ones_are_not_shown(report):

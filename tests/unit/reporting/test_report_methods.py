@@ -74,7 +74,8 @@ def test_two_benchmarks_of_a_kind_take_two_evaluations_each_on_its_dataset(repor
 
 
 def test_numbers_of_models_have_their_digits_and_trainings_their_free_atoms(report):
-    runs = report.training_runs.assign(e0s=[{"O": -1.5}], replay=[{"source": "taught", "n_cells": 60}])
+    runs = report.training_runs.assign(e0s=[{"O": -1.5}], replay=[{"structures": "foundation", "n_cells": 60}])
+    runs = runs.assign(e0_outliers=[{"mp-1": -0.25}])
     models = report.models.assign(n_parameters=[4688656.0, None])
     facts = {
         block.title: dict(block.rows)
@@ -83,7 +84,9 @@ def test_numbers_of_models_have_their_digits_and_trainings_their_free_atoms(repo
     }
     assert facts[f"Model {BASELINE}"]["Parameters"] == "4688656"
     assert facts[f"Training of {CANDIDATE}: energies of free atoms, eV"] == {"O": "-1.5"}
-    assert facts[f"Training of {CANDIDATE}: what was replayed"] == {"source": "taught", "n_cells": "60"}
+    assert facts[f"Training of {CANDIDATE}: what was replayed"] == {"structures": "foundation", "n_cells": "60"}
+    outliers = facts[f"Training of {CANDIDATE}: outliers of these energies, predicted less reference, eV/atom"]
+    assert outliers == {"mp-1": "-0.25"}
 
 
 def test_every_source_has_an_entry_of_its_own():
