@@ -366,10 +366,10 @@ _FINETUNING: dict[str, Any] = {
     "E0s": "estimated",
     "lr": None,
     "lr_final_fraction": 0.03,
-    "max_num_epochs": 9,
+    "max_num_epochs": 10,
     "batch_size": 4,
     "loss": "universal",
-    "energy_weight": 13.0,
+    "energy_weight": 15.0,
     "forces_weight": 10.0,
     "ema": True,
     "ema_decay": 0.995,
@@ -389,8 +389,8 @@ STRATEGIES: dict[Strategy, dict[str, Any]] = {
         "ema_decay": 0.99,
         "dtype": "float64",
     },
-    "freeze": _FINETUNING | {"max_num_epochs": 36},
-    "lora": _FINETUNING | {"max_num_epochs": 36},
+    "freeze": _FINETUNING | {"max_num_epochs": 30},
+    "lora": _FINETUNING | {"max_num_epochs": 30},
     "scratch": _FINETUNING
     | {
         "E0s": "average",
@@ -440,7 +440,7 @@ class ReplayParams(Params):
     row_copies: PositiveInt | None = Field(
         None,
         description="how many times a pass goes over each structure to train on, beside once over each replayed cell; "
-        "empty: as often as leaves it two replayed cells each time, 1 to 4",
+        "empty: as often as leaves it two replayed cells each time, 1 to 3",
     )
     shuffled_fraction: NonNegativeFloat = Field(
         0.6,
@@ -463,7 +463,7 @@ class ReplayParams(Params):
         "errors with it, and takes those below 0.01 by their squares",
     )
     stress_weight: NonNegativeFloat = Field(
-        5.0, description="weight of the stress of replayed cells in the loss, whatever that of the dataset's stress is"
+        10.0, description="weight of the stress of replayed cells in the loss, whatever that of the dataset's stress is"
     )
     multiheads_finetuning: bool = Field(
         default=False,
@@ -514,7 +514,7 @@ class FinetuneParams(Params):
     )
     lr: PositiveFloat | None = Field(
         None,
-        description="learning rate; empty: 1e-4, or 1.2e-2 for a model file below 4 MB such as heo-mini, and 1e-2 from "
+        description="learning rate; empty: 1e-4, or 1e-2 for a model file below 4 MB such as heo-mini, and 1e-2 from "
         "scratch",
     )
     lr_final_fraction: PositiveFloat | None = Field(

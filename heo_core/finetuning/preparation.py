@@ -35,9 +35,9 @@ _DONE_FILE = "prepared.json"
 _REPLAY_VALIDATION = 0.1
 
 # Of the foundation's own cells; and how often a row stands beside them: as often as leaves it two replayed cells each
-# time, four times at most. What other numbers cost off equilibrium: docs/finetuning.md.
+# time, three times at most. What other numbers cost off equilibrium: docs/finetuning.md.
 _TAUGHT_CELLS_PER_ROW = 9
-_CELLS_PER_ROW_COPY, _MOST_ROW_COPIES = 2, 4
+_CELLS_PER_ROW_COPY, _MOST_ROW_COPIES = 2, 3
 
 
 @dataclass(frozen=True)

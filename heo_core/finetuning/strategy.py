@@ -12,7 +12,7 @@ from heo_core.params import FinetuneParams
 MODEL_NAME = "finetuned"
 
 # A small model bears, and needs, a far larger learning rate than MACE-MP-0: that of the runs in docs/finetuning.md.
-LR, SMALL_MODEL_LR = 1e-4, 1.2e-2
+LR, SMALL_MODEL_LR = 1e-4, 1e-2
 SMALL_MODEL_BYTES = 4_000_000
 
 Acceleration = Literal["none", "cueq", "oeq"]

@@ -38,7 +38,7 @@ def test_every_form_field_has_its_position() -> None:
 
 def test_a_form_says_what_an_empty_field_of_a_finetuning_is_with_each_strategy() -> None:
     properties = FinetuneParams.model_json_schema()["properties"]
-    assert properties["max_num_epochs"]["description"].endswith("; empty: 9; naive 10, freeze 36, lora 36, scratch 40")
+    assert properties["max_num_epochs"]["description"].endswith("; empty: 10; freeze 30, lora 30, scratch 40")
     assert properties["ema"]["description"].endswith("; empty: true")
 
 

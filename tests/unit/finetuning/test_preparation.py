@@ -235,13 +235,13 @@ def test_heo_mini_replays_what_it_was_taught_and_the_energies_move_with_the_e0s(
         "n_cells": 54,
         "n_left_out": 0,
         "n_with_energies": 54,
-        "row_copies": 4,
+        "row_copies": 3,
     }
     frames = ase.io.read(tmp_path / "train.extxyz", index=":")
-    assert Counter(f.info["immutable_id"] for f in frames[:24]) == {s.immutable_id: 4 for s in structures}
-    assert len({f.info["immutable_id"] for f in frames[24:]}) == 54
+    assert Counter(f.info["immutable_id"] for f in frames[:18]) == {s.immutable_id: 3 for s in structures}
+    assert len({f.info["immutable_id"] for f in frames[18:]}) == 54
     before, taught = describe(foundation)["e0s"], {s.immutable_id: s for s in load_taught_cells(foundation)}
-    for frame in frames[24:]:
+    for frame in frames[18:]:
         cell = taught[frame.info["immutable_id"]]
         shift = sum(preparation.e0s[symbol] - before[symbol] for symbol in cell.species)
         assert frame.info["REF_energy"] == pytest.approx(cell.energy_ev + shift, abs=1e-5)
@@ -270,10 +270,10 @@ def test_the_weight_of_a_cell_is_read_by_each_of_maces_losses(loss: str, error: 
 @pytest.mark.parametrize(
     ("replay", "n_cells", "n_copies"),
     [
-        (ReplayParams(), 54, 4),
+        (ReplayParams(), 54, 3),
         (ReplayParams(n_cells=30), 30, 2),
         (ReplayParams(n_cells=6), 6, 1),
-        (ReplayParams(n_cells=6, row_copies=3), 6, 3),
+        (ReplayParams(n_cells=6, row_copies=4), 6, 4),
         (ReplayParams(structures="train"), 6, 1),
         (ReplayParams(structures="train", row_copies=2), 6, 2),
     ],
@@ -296,7 +296,7 @@ def test_an_output_head_of_their_own_leaves_the_replayed_cells_out_of_the_copied
     prepare_training(training_set, [], params, foundation=foundation, folder=tmp_path, device="cpu")
     names = ("train", "replay", "replay-validation")
     counts = [len(ase.io.read(tmp_path / f"{name}.extxyz", index=":")) for name in names]
-    assert counts == [24, 49, 5]
+    assert counts == [18, 49, 5]
 
 
 def test_a_shift_counts_every_atom() -> None:
