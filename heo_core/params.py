@@ -514,8 +514,8 @@ class FinetuneParams(Params):
     )
     lr: PositiveFloat | None = Field(
         None,
-        description="learning rate; empty: 1e-4, or 1e-2 for a model file below 4 MB such as heo-mini, and 1e-2 from "
-        "scratch",
+        description="learning rate; empty: 1e-4, for a model file below 4 MB such as heo-mini 1e-3 a pass and 1e-2 at "
+        "most, and 1e-2 from scratch",
     )
     lr_final_fraction: PositiveFloat | None = Field(
         None,
@@ -1409,6 +1409,6 @@ class PipelineParams(Params):
         map="pca",
     )
     # Short, for a laptop.
-    finetuning: FinetuneParams = FinetuneParams(max_num_epochs=3)
+    finetuning: FinetuneParams = FinetuneParams(max_num_epochs=2)
     evaluation: EvaluationParams = EvaluationParams()
     reporting: ReportParams = ReportParams(name="pipeline")

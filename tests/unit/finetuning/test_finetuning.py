@@ -183,7 +183,8 @@ def test_the_learning_rate_suits_the_foundation_unless_it_is_given(tmp_path: Pat
     with large.open("wb") as stream:
         stream.truncate(30_000_000)
     assert choose_lr(FinetuneParams(), FOUNDATION) == SMALL_MODEL_LR
-    assert choose_lr(FinetuneParams(), large) == LR
+    assert choose_lr(FinetuneParams(max_num_epochs=2), FOUNDATION) == pytest.approx(0.002)
+    assert choose_lr(FinetuneParams(), large) == choose_lr(FinetuneParams(max_num_epochs=2), large) == LR
     assert choose_lr(FinetuneParams(lr=0.002), FOUNDATION) == 0.002
 
 
