@@ -231,6 +231,8 @@ def print_model(card: dict[str, Any], *, as_json: bool) -> None:
         print_result(card, as_json=True)
         return
     training = card["training"] or {}
+    outliers = training.get("e0_outliers")
+    counted = {"mace_arguments": None, "e0_outliers": None if outliers is None else f"{len(outliers)} structures"}
     shown: dict[str, Any] = {
         **card,
         "lineage": " → ".join(card["lineage"]) if len(card["lineage"]) > 1 else None,
@@ -238,7 +240,7 @@ def print_model(card: dict[str, Any], *, as_json: bool) -> None:
         "e0s": _count(card["e0s"], "elements"),
         "params": _join(card["params"]),
         "package_versions": _join(card["package_versions"]),
-        "training": _join({key: value for key, value in training.items() if key != "mace_arguments"}),
+        "training": _join(training | counted) if training else None,
         "evaluations": [_show_headline(row) for row in card["evaluations"]],
         "epochs": [
             {**{key: row.get(key) for key in _EPOCH_COLUMNS}, "": "best" if row["epoch"] == best else ""}
