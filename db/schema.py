@@ -348,7 +348,7 @@ class TrainingRun(Base):
         "estimated"
     )
     replay: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="what was replayed: structures, labels, n_cells, row_copies; null where nothing was"
+        comment="what was replayed: structures, labels, n_cells, row_copies and more; null where nothing was"
     )
     mace_arguments: Mapped[list[str]] = mapped_column(comment="what mace_run_train was told, without paths and device")
     state: Mapped[str] = mapped_column(comment="running, completed or failed")

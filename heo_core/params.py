@@ -440,7 +440,7 @@ class ReplayParams(Params):
     row_copies: PositiveInt | None = Field(
         None,
         description="how many times a pass goes over each structure to train on, beside once over each replayed cell; "
-        "empty: as often as leaves it two replayed cells each time, 1 to 3",
+        "empty: once for every two replayed cells a structure, 1 to 3",
     )
     shuffled_fraction: NonNegativeFloat = Field(
         0.6,
@@ -460,7 +460,7 @@ class ReplayParams(Params):
     weight: PositiveFloat = Field(
         1.0,
         description="weight of a replayed cell in the loss; one of the dataset has 1. The universal loss multiplies "
-        "errors with it, and takes those below 0.01 by their squares",
+        "errors with it, so that it counts squared where they are below 0.01 (eV/atom, eV/Å, eV/Å³)",
     )
     stress_weight: NonNegativeFloat = Field(
         10.0, description="weight of the stress of replayed cells in the loss, whatever that of the dataset's stress is"
@@ -514,8 +514,8 @@ class FinetuneParams(Params):
     )
     lr: PositiveFloat | None = Field(
         None,
-        description="learning rate; empty: 1e-4, for a model file below 4 MB such as heo-mini 1e-3 a pass and 1e-2 at "
-        "most, and 1e-2 from scratch",
+        description="learning rate; empty: 1e-4; with replay, freeze and lora from a model file below 4 MB, such as "
+        "heo-mini, 1e-3 times max_num_epochs and 1e-2 at most; scratch 1e-2",
     )
     lr_final_fraction: PositiveFloat | None = Field(
         None,

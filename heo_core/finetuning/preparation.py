@@ -34,8 +34,8 @@ _DONE_FILE = "prepared.json"
 # Share of the replayed cells that watches their own head, where they have one.
 _REPLAY_VALIDATION = 0.1
 
-# Of the foundation's own cells; and how often a row stands beside them: as often as leaves it two replayed cells each
-# time, three times at most. What other numbers cost off equilibrium: docs/finetuning.md.
+# How many of the foundation's own cells are replayed; and how often a row stands beside what is replayed: once for
+# every two cells a row, three times at most. docs/finetuning.md has what other recipes gain and cost.
 _TAUGHT_CELLS_PER_ROW = 9
 _CELLS_PER_ROW_COPY, _MOST_ROW_COPIES = 2, 3
 
@@ -46,8 +46,8 @@ class Preparation:
 
     foundation: the model file, with the E0s of the run. e0s: eV by element; empty where MACE fits them (scratch).
     outliers: rows whose energies the E0s were not fitted to, with their errors (eV/atom by immutable_id); None where
-    E0s were not estimated. replay: what
-    is replayed (structures, labels, n_cells, n_left_out, n_with_energies, row_copies); None for another strategy.
+    E0s were not estimated. replay: what is replayed (structures, labels, n_cells, n_left_out, n_with_energies,
+    row_copies); None for another strategy.
     """
 
     foundation: Path

@@ -11,7 +11,7 @@ from heo_core.params import FinetuneParams
 
 MODEL_NAME = "finetuned"
 
-# A small model bears, and needs, a far larger learning rate than MACE-MP-0: that of the runs in docs/finetuning.md.
+# A small model bears, and needs, a far larger learning rate than MACE-MP-0: docs/finetuning.md has what it does.
 # What a large one undoes off equilibrium takes passes to mend: after two on the sample, the force error there was 14 %
 # above the parent's from 1e-2, and 1 % from 2e-3.
 LR, SMALL_MODEL_LR, SMALL_MODEL_LR_PER_EPOCH = 1e-4, 1e-2, 1e-3

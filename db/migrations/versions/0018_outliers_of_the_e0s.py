@@ -12,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 
-_REPLAY = "what was replayed: structures, labels, n_cells, row_copies; null where nothing was"
+_REPLAY = "what was replayed: structures, labels, n_cells, row_copies and more; null where nothing was"
 _OLD_REPLAY = "what was replayed: source, labels and n_cells; null where nothing was"
 
 
