@@ -90,7 +90,7 @@ def to_labelled_atoms(
     """ASE atoms with MACE's keys: REF_energy (eV), REF_forces (eV/Å), REF_stress (eV/Å³), and weights in the loss.
 
     weight: of each structure; it stands with each label, because MACE's universal loss does not read a structure's own.
-    That loss multiplies the errors with it, so that it counts twice below the threshold of Huber's loss.
+    That loss multiplies the errors with it, so that it counts squared below the threshold of Huber's loss.
     stress_weight: of its stress, as a fraction of the run's. energies: false gives the energies no weight, for labels
     on another scale.
     """
